@@ -1,0 +1,1 @@
+"""The border to the ERP: everything that touches it, all of it read-only."""

@@ -1,0 +1,115 @@
+"""Reads the ERP: raw rows, streamed, in one consistent view of its data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any
+
+from django.db import connections, models, transaction
+
+from apps.core.bulk import chunks
+from apps.ingestion.erp.guard import read_only
+from apps.ingestion.erp.mapping import Column, ErpMapping
+from apps.ingestion.erp.models import ErpRelation, active_rows, rows_of_orders
+from apps.ingestion.erp.router import ERP_ALIAS
+from apps.ingestion.errors import ErpError
+
+RawRow = tuple[Any, ...]
+
+FETCH_SIZE = 5_000
+# Orders asked for at once in a look-up by key; below every engine's limit of parameters.
+_ORDERS_AT_ONCE = 500
+
+
+class ErpReader:
+    """The mapped relations and how to read them. Use it inside `reading()`."""
+
+    def __init__(self, mapping: ErpMapping, custom_columns: dict[str, str]) -> None:
+        """`custom_columns` maps each ERP-fed slot to its column in the lines' relation."""
+        if ERP_ALIAS not in connections.settings:
+            raise ErpError(
+                "No ERP is configured.",
+                "Set ERP_DATABASE_URL in .env; .env.example has one line per engine.",
+            )
+        self.mapping = mapping
+        self.connection = connections[ERP_ALIAS]
+        self.custom_columns = {
+            slot: Column.parse(path, mapping.lines.joins) for slot, path in custom_columns.items()
+        }
+        self.lines = ErpRelation(mapping.lines, self.custom_columns.values(), self.connection)
+        self.columns = _distinct(
+            [c for source in mapping.lines.fields.values() for c in source.columns]
+            + list(self.custom_columns.values())
+        )
+        self._numeric_orders = False
+        self.deliveries: ErpRelation | None = None
+        self.delivery_columns: list[Column] = []
+        if mapping.deliveries is not None:
+            self.deliveries = ErpRelation(mapping.deliveries, (), self.connection)
+            self.delivery_columns = _distinct(
+                [c for source in mapping.deliveries.fields.values() for c in source.columns]
+            )
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """One read-only transaction on a fresh connection: all reads inside see the same data.
+
+        A fresh connection, because after a lost link the old one is no use, and because its view
+        of the data must begin now.
+        """
+        self.connection.close()
+        try:
+            with self.connection.execute_wrapper(read_only):
+                if self.connection.vendor == "microsoft":
+                    self._choose_isolation()
+                with transaction.atomic(using=ERP_ALIAS):
+                    yield
+        finally:
+            self.connection.close()
+
+    def active_rows(self) -> Iterator[list[RawRow]]:
+        """The active lines in chunks, columns in the order of `self.columns`."""
+        position = self.columns.index(self.mapping.lines.fields["po_number"].column)
+        for chunk in self._stream(active_rows(self.lines, self.mapping, self.columns)):
+            self._numeric_orders = isinstance(chunk[0][position], int | float | Decimal)
+            yield chunk
+
+    def rows_of_orders(self, orders: Sequence[str]) -> Iterator[list[RawRow]]:
+        """Every row of these purchase orders, closed ones too, same columns."""
+        po_number = self.mapping.lines.fields["po_number"].column
+        if self._numeric_orders:
+            orders = [order for order in orders if order.lstrip("-").isdecimal()]
+        as_stored = self._numeric_orders or self.connection.vendor == "microsoft"
+        for some in chunks(orders, _ORDERS_AT_ONCE):
+            yield from self._stream(
+                rows_of_orders(self.lines, po_number, self.columns, some, as_stored=as_stored)
+            )
+
+    def receipts(self) -> Iterator[list[RawRow]]:
+        """All receipts in chunks, columns in the order of `self.delivery_columns`."""
+        if self.deliveries is not None:
+            yield from self._stream(self.deliveries.select(self.delivery_columns))
+
+    def _stream(self, rows: models.QuerySet[Any, RawRow]) -> Iterator[list[RawRow]]:
+        """Fetches as the rows come; a server-side cursor where the client would hold them all."""
+        sql, parameters = rows.query.get_compiler(using=ERP_ALIAS).as_sql()
+        with self.connection.chunked_cursor() as cursor:
+            cursor.execute(sql, parameters)
+            while chunk := cursor.fetchmany(FETCH_SIZE):
+                yield chunk
+
+    def _choose_isolation(self) -> None:
+        """SNAPSHOT where the ERP's database allows it, else READ COMMITTED (design.md)."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT snapshot_isolation_state FROM sys.databases WHERE database_id = DB_ID()"
+            )
+            row = cursor.fetchone()
+            level = "SNAPSHOT" if row and row[0] == 1 else "READ COMMITTED"
+            cursor.execute(f"SET TRANSACTION ISOLATION LEVEL {level}")
+
+
+def _distinct(columns: Sequence[Column]) -> list[Column]:
+    return list(dict.fromkeys(columns))

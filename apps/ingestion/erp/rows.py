@@ -1,0 +1,237 @@
+"""Raw ERP rows -> canonical rows, or the reason why a row cannot be used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from apps.ingestion.erp.fields import (
+    LINE_FIELDS,
+    converter,
+    custom_field_set,
+    digest,
+    line_field_set,
+    slot_converter,
+)
+from apps.ingestion.erp.mapping import Column, ErpMapping, Source
+from apps.ingestion.erp.reader import ErpReader, RawRow
+from apps.ingestion.erp.values import Canonical, Reader, UnreadableError
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+
+
+@dataclass(slots=True)
+class Row:
+    """One line as the ERP tells it, canonical."""
+
+    po_number: str
+    line_number: str
+    values: dict[str, Canonical]
+    row_hash: str
+    custom_hash: str
+    unreadable_slots: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Rejection:
+    """A row that cannot be used, and why. The key is empty where it could not be read."""
+
+    po_number: str
+    line_number: str
+    reason: str
+    raw_values: dict[str, str | None]
+
+
+class RowReader:
+    """Makes canonical rows of the reader's raw ones."""
+
+    def __init__(self, reader: ErpReader) -> None:
+        mapping = reader.mapping
+        self.field_set = line_field_set(mapping)
+        self.custom_field_set = custom_field_set(
+            {slot: str(column) for slot, column in reader.custom_columns.items()}, mapping
+        )
+        self.field_set_digest = digest(self.field_set)
+        self.custom_field_set_digest = digest(self.custom_field_set)
+
+        position = {column: i for i, column in enumerate(reader.columns)}
+        fields = mapping.lines.fields
+        self._po = _Cell("po_number", fields["po_number"], position, converter("po_number", mapping))
+        self._line = _Cell(
+            "line_number", fields["line_number"], position, converter("line_number", mapping)
+        )
+        self._cells = [
+            _Cell(LINE_FIELDS[name][0], fields[name], position, converter(name, mapping))
+            for name in LINE_FIELDS
+            if name in fields
+        ]
+        self._supplier_name = (
+            _Cell(
+                "supplier_name",
+                fields["supplier_name"],
+                position,
+                converter("supplier_name", mapping),
+            )
+            if "supplier_name" in fields
+            else None
+        )
+        self._slots = [
+            _Cell(slot, Source(column), position, slot_converter(slot, mapping))
+            for slot, column in reader.custom_columns.items()
+        ]
+        self._names = [cell.field for cell in self._cells]
+        # The common row: one look-up per cell, nothing else.
+        self._plain = [
+            (cell.position, cell.read) for cell in self._cells if cell.minus is None
+        ]
+        self._all_plain = len(self._plain) == len(self._cells)
+        self._salt = self.field_set_digest.encode()
+        self._custom_salt = self.custom_field_set_digest.encode()
+
+    def read(self, raw: RawRow) -> Row | Rejection:
+        """The canonical row. A custom value that cannot be read is left out and named instead."""
+        try:
+            po_number = self._po.value(raw)
+            line_number = self._line.value(raw)
+            if self._all_plain:
+                found = [read[raw[i]] for i, read in self._plain]
+            else:
+                found = [cell.value(raw) for cell in self._cells]
+            supplier_name = self._supplier_name.value(raw) if self._supplier_name else None
+        except (UnreadableError, TypeError):
+            # A TypeError is a value that cannot be remembered (bytes), or a fault of ours.
+            rejection = self._rejection(raw)
+            if not rejection.reason:
+                raise
+            return rejection
+        assert po_number is not None
+        assert line_number is not None
+        values = dict(zip(self._names, found, strict=True))
+        row_hash = hashlib.blake2b(_encode(found).encode() + self._salt, digest_size=16).hexdigest()
+        unreadable: list[str] = []
+        custom_hash = ""
+        if self._slots:
+            custom = {}
+            for cell in self._slots:
+                try:
+                    custom[cell.field] = cell.value(raw)
+                except (UnreadableError, TypeError):
+                    unreadable.append(cell.field)
+            custom_hash = hashlib.blake2b(
+                _encode(custom).encode() + self._custom_salt, digest_size=16
+            ).hexdigest()
+            values |= custom
+        if supplier_name is not None:
+            values["supplier_name"] = supplier_name
+        return Row(po_number, line_number, values, row_hash, custom_hash, tuple(unreadable))
+
+    def encode(self, row: Row) -> str:
+        """The row's values as JSON text, for the snapshot."""
+        return _encode(row.values)
+
+    def _rejection(self, raw: RawRow) -> Rejection:
+        """Reads the row once more, slowly, and says everything that is wrong with it."""
+        reasons = []
+        key = {"po_number": "", "line_number": ""}
+        cells = [self._po, self._line, *self._cells]
+        if self._supplier_name:
+            cells.append(self._supplier_name)
+        for cell in cells:
+            try:
+                value = cell.unremembered(raw)
+            except UnreadableError as error:
+                reasons.append(f"{cell.field} ({cell.source}): {error}")
+            else:
+                if cell.field in key:
+                    key[cell.field] = value or ""
+        return Rejection(
+            key["po_number"],
+            key["line_number"],
+            "; ".join(reasons),
+            {
+                str(cell.source): _shown(cell, raw)
+                for cell in [*cells, *self._slots]
+            },
+        )
+
+
+class ReceiptReader:
+    """Makes canonical receipts of the reader's raw ones."""
+
+    def __init__(self, mapping: ErpMapping, columns: Sequence[Column]) -> None:
+        assert mapping.deliveries is not None
+        position = {column: i for i, column in enumerate(columns)}
+        self._cells = [
+            _Cell(name, source, position, converter(name, mapping))
+            for name, source in mapping.deliveries.fields.items()
+        ]
+
+    def read(self, raw: RawRow) -> dict[str, Canonical] | Rejection:
+        """receipt_id, po_number, line_number, quantity, receipt_date; or why not."""
+        receipt: dict[str, Canonical] = {}
+        reasons = []
+        for cell in self._cells:
+            try:
+                receipt[cell.field] = cell.unremembered(raw)
+            except UnreadableError as error:
+                reasons.append(f"{cell.field} ({cell.source}): {error}")
+        if not reasons:
+            return receipt
+        return Rejection(
+            receipt.get("po_number") or "",
+            receipt.get("line_number") or "",
+            "; ".join(reasons),
+            {str(cell.source): _shown(cell, raw) for cell in self._cells},
+        )
+
+
+class _Cell:
+    """Where a field stands in the raw row and how it is read."""
+
+    __slots__ = ("convert", "field", "minus", "position", "read", "source")
+
+    def __init__(
+        self,
+        field: str,
+        source: Source,
+        position: dict[Column, int],
+        convert: Callable[[Any], Canonical],
+    ) -> None:
+        self.field = field
+        self.source = source
+        self.position = position[source.column]
+        self.minus = None if source.minus is None else position[source.minus]
+        self.convert = convert
+        self.read = Reader(convert)
+
+    def value(self, raw: RawRow) -> Canonical:
+        if self.minus is None:
+            return self.read[raw[self.position]]
+        return _difference(self.read[raw[self.position]], self.read[raw[self.minus]])
+
+    def unremembered(self, raw: RawRow) -> Canonical:
+        """The same without memory, for values that cannot be remembered."""
+        if self.minus is None:
+            return self.convert(raw[self.position])
+        return _difference(self.convert(raw[self.position]), self.convert(raw[self.minus]))
+
+
+def _difference(value: Canonical, minus: Canonical) -> Canonical:
+    """Both are quantities, so exact to three decimals."""
+    assert value is not None
+    assert minus is not None
+    return format(Decimal(value) - Decimal(minus), "f")
+
+
+def _shown(cell: _Cell, raw: RawRow) -> str | None:
+    """The raw value as text, for the administrator."""
+    value = raw[cell.position] if cell.minus is None else (raw[cell.position], raw[cell.minus])
+    if value is None:
+        return None
+    # Databases refuse NUL and half characters even inside JSON.
+    shown = str(value)[:1_000].replace("\0", "\\0")
+    return shown.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,99 @@
+"""The lifecycle of a line and how the ERP moves it (rules.md "Status"). Pure functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from django.db import models
+
+
+class Status(models.TextChoices):
+    PLANNED = "planned", "Planned"
+    IN_PRODUCTION = "in_production", "In production"
+    READY_TO_DISPATCH = "ready_to_dispatch", "Ready to dispatch"
+    PART_DELIVERED = "part_delivered", "Part delivered"
+    FULLY_DELIVERED = "fully_delivered", "Fully delivered"
+    CLOSED = "closed", "Closed"
+    CANCELLED = "cancelled", "Cancelled"
+
+
+FINAL = frozenset({Status.CLOSED, Status.CANCELLED})
+DELIVERED = frozenset({Status.PART_DELIVERED, Status.FULLY_DELIVERED})
+_RANK = {status: rank for rank, status in enumerate(Status)}
+
+
+def delivery_status(ordered: Decimal, delivered: Decimal) -> Status | None:
+    """What the quantities alone imply, or None when nothing was delivered."""
+    if ordered > 0 and delivered >= ordered:
+        return Status.FULLY_DELIVERED
+    if delivered > 0:
+        return Status.PART_DELIVERED
+    return None
+
+
+def first_status(*, mapped: Status | None, ordered: Decimal, delivered: Decimal) -> Status:
+    """The status of a line seen for the first time. `mapped` is what its ERP code means, if known."""
+    if mapped in FINAL:
+        return mapped
+    return delivery_status(ordered, delivered) or mapped or Status.PLANNED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """A move the ERP makes, with the reason that is audited."""
+
+    status: Status
+    reason: str
+
+
+def erp_move(
+    current: Status,
+    *,
+    mapped: Status | None,
+    code_changed: bool,
+    ordered: Decimal,
+    delivered: Decimal,
+    previous_ordered: Decimal,
+    previous_delivered: Decimal,
+    before_final: Status,
+    before_delivery: Status,
+) -> Move | None:
+    """The move that the ERP's new values ask for, or None.
+
+    `before_final` is the last status that was not final, `before_delivery` the one before the
+    first delivery; both are only used for moves backward. The caller asks only when code or
+    quantities changed.
+    """
+    status, reason = current, ""
+    implied = delivery_status(ordered, delivered)
+    if mapped in FINAL:
+        if code_changed:
+            status, reason = mapped, _reported(mapped)
+    elif current in FINAL:
+        # A person's cancellation, or the ERP's own, stands while the code says nothing new.
+        if code_changed:
+            before = before_delivery if before_final in DELIVERED else before_final
+            status, reason = implied or _further(before, mapped), "Active again in the ERP"
+    elif implied is None and current in DELIVERED and previous_delivered > 0:
+        status = _further(before_delivery, mapped)
+        reason = "Delivered quantity corrected to nothing"
+    elif implied == Status.PART_DELIVERED and current == Status.FULLY_DELIVERED:
+        if delivered < previous_delivered:
+            status, reason = implied, "Delivered quantity corrected downward"
+        elif ordered > previous_ordered:
+            status, reason = implied, "Ordered quantity raised"
+    elif implied is not None:
+        status, reason = _further(current, implied), "Delivered according to the ERP"
+    elif mapped is not None and code_changed:
+        status, reason = _further(current, mapped), _reported(mapped)
+    return None if status == current else Move(status=status, reason=reason)
+
+
+def _reported(status: Status) -> str:
+    return f"The ERP reports the line as {status.label.lower()}"
+
+
+def _further(status: Status, other: Status | None) -> Status:
+    """The one further forward; nothing is moved backward by an active code."""
+    return other if other is not None and _RANK[other] > _RANK[status] else status

@@ -1,0 +1,232 @@
+"""Suppliers, purchase-order lines, their status history and the configured custom columns."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from django.db import models
+from django.db.models import Q
+
+from apps.po.lifecycle import Status
+from apps.po.querysets import POLineQuerySet, StatusChangeQuerySet, SupplierQuerySet
+
+
+def quantity_field(**kwargs: object) -> models.DecimalField[Decimal, Decimal]:
+    """A quantity: three decimals, exact (design.md "Data")."""
+    return models.DecimalField(max_digits=18, decimal_places=3, **kwargs)  # type: ignore[arg-type]  # passed on as they come
+
+
+class Supplier(models.Model):
+    code = models.CharField(max_length=64, unique=True, help_text="The ERP's code for the supplier.")
+    name = models.CharField(max_length=255, blank=True, default="")
+
+    objects = SupplierQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["code"]
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.name}".rstrip()
+
+
+class Presence(models.TextChoices):
+    """Where a line stands in the ERP's active set, as far as the last applied run knows."""
+
+    PRESENT = "present", "Active in the ERP"
+    AGED_OUT = "aged_out", "Delivered long ago, never closed"
+    CLOSED = "closed", "Closed in the ERP"
+    CANCELLED = "cancelled", "Cancelled in the ERP"
+    ABSENT = "absent", "No longer in the ERP"
+    RETIRED = "retired", "Its key belongs to another order now"
+
+
+class SourceQuality(models.TextChoices):
+    SUPPLIER_CONFIRMED = "supplier_confirmed", "Confirmed"
+    EXPEDITOR_ESTIMATE = "expeditor_estimate", "Estimate"
+    NO_RESPONSE = "no_supplier_response", "No response"
+
+
+# Who owns which field: the diff, the forms and the tests read it from here.
+ERP_OWNED_FIELDS = (
+    "supplier_code",
+    "erp_item_code",
+    "ordered_quantity",
+    "delivered_quantity",
+    "erp_status",
+    "promised_date",
+    "in_date",
+    "erp_item",
+    "po_insert_date",
+    "final_customer",
+    "erp_sku",
+    "erp_updated_at",
+)
+DERIVED_FIELDS = ("sku", "item", "unmapped", "batched_quantity")
+APPLICATION_OWNED_FIELDS = (
+    "production_ready_date",
+    "ready_to_dispatch_date",
+    "source_quality",
+    "ready_quantity",
+    "last_expeditor_update",
+)
+
+CUSTOM_KINDS = ("date", "text", "decimal")
+CUSTOM_SLOTS = tuple(f"custom_{kind}_{n}" for kind in CUSTOM_KINDS for n in range(1, 6))
+
+
+class POLine(models.Model):
+    """One line of a purchase order. Its key is (PO number, line number); a key the ERP uses again
+    for another order begins a new generation."""
+
+    po_number = models.CharField(max_length=64)
+    line_number = models.CharField(max_length=32)
+    generation = models.PositiveIntegerField(default=1)
+
+    # ERP-owned: only ingestion writes these (ERP_OWNED_FIELDS).
+    supplier = models.ForeignKey(Supplier, on_delete=models.PROTECT, related_name="lines")
+    erp_item_code = models.CharField(max_length=128, blank=True)
+    ordered_quantity = quantity_field()
+    delivered_quantity = quantity_field()
+    erp_status = models.CharField(max_length=64, blank=True)
+    promised_date = models.DateField(null=True, blank=True)
+    in_date = models.DateField(null=True, blank=True)
+    erp_item = models.CharField(max_length=255, blank=True, default="")
+    po_insert_date = models.DateField(null=True, blank=True)
+    final_customer = models.CharField(max_length=255, blank=True, default="")
+    erp_sku = models.CharField(max_length=128, blank=True, default="")
+    erp_updated_at = models.DateTimeField(null=True, blank=True)
+
+    # Derived from the cross-reference and the batches.
+    sku = models.CharField(max_length=128, blank=True, default="")
+    item = models.CharField(max_length=255, blank=True, default="")
+    unmapped = models.BooleanField(default=False)
+    batched_quantity = quantity_field(
+        default=Decimal(0),
+        help_text="Sum of the ERP batches: what the next change of DeliveredQty is measured against.",
+    )
+
+    # Moved by the ERP and by people, by the rules of apps/po/lifecycle.py.
+    status = models.CharField(max_length=20, choices=Status.choices, default=Status.PLANNED)
+
+    # Application-owned: ingestion never writes these (APPLICATION_OWNED_FIELDS).
+    production_ready_date = models.DateField(null=True, blank=True)
+    ready_to_dispatch_date = models.DateField(null=True, blank=True)
+    source_quality = models.CharField(
+        max_length=24, choices=SourceQuality.choices, blank=True, default=""
+    )
+    ready_quantity = quantity_field(default=Decimal(0))
+    last_expeditor_update = models.DateTimeField(null=True, blank=True)
+
+    # 15 slots; who owns a value is kept per line and slot in custom_sources ("user" or "erp").
+    custom_date_1 = models.DateField(null=True, blank=True)
+    custom_date_2 = models.DateField(null=True, blank=True)
+    custom_date_3 = models.DateField(null=True, blank=True)
+    custom_date_4 = models.DateField(null=True, blank=True)
+    custom_date_5 = models.DateField(null=True, blank=True)
+    custom_text_1 = models.CharField(max_length=255, blank=True, default="")
+    custom_text_2 = models.CharField(max_length=255, blank=True, default="")
+    custom_text_3 = models.CharField(max_length=255, blank=True, default="")
+    custom_text_4 = models.CharField(max_length=255, blank=True, default="")
+    custom_text_5 = models.CharField(max_length=255, blank=True, default="")
+    custom_decimal_1 = quantity_field(null=True, blank=True)
+    custom_decimal_2 = quantity_field(null=True, blank=True)
+    custom_decimal_3 = quantity_field(null=True, blank=True)
+    custom_decimal_4 = quantity_field(null=True, blank=True)
+    custom_decimal_5 = quantity_field(null=True, blank=True)
+    custom_sources = models.JSONField(default=dict, blank=True)
+    # The ERP's last value per slot, kept also where a person's value stands in the column.
+    custom_erp_values = models.JSONField(default=dict, blank=True)
+
+    # Ingestion's own marks. Runs are named by number: this app does not know ingestion's tables.
+    presence = models.CharField(max_length=10, choices=Presence.choices, default=Presence.PRESENT)
+    presence_since = models.DateField(help_text="Date of the run that last changed the presence.")
+    first_seen_at = models.DateTimeField(help_text="When the line took effect here.")
+    first_run = models.BigIntegerField()
+    presence_run = models.BigIntegerField()
+    last_run = models.BigIntegerField(help_text="The run that last wrote this line.")
+    row_hash = models.CharField(max_length=32, help_text="Of the last applied ERP values.")
+    custom_hash = models.CharField(max_length=32, blank=True, default="")
+    field_set = models.CharField(max_length=32, help_text="How the last applied ERP values were read.")
+    custom_field_set = models.CharField(max_length=32, blank=True, default="")
+
+    objects = POLineQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["po_number", "line_number", "generation"], name="po_line_key"
+            ),
+            models.UniqueConstraint(
+                fields=["po_number", "line_number"],
+                condition=~Q(presence=Presence.RETIRED),
+                name="po_line_one_current",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["presence"], name="po_line_presence"),
+            models.Index(fields=["last_run"], name="po_line_last_run"),
+            models.Index(fields=["presence_run"], name="po_line_presence_run"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.po_number} / {self.line_number}"
+
+    @property
+    def outstanding(self) -> Decimal:
+        """Ordered minus delivered, at least 0."""
+        return max(self.ordered_quantity - self.delivered_quantity, Decimal(0))
+
+    @property
+    def over_delivered(self) -> Decimal:
+        """What was delivered beyond the order, at least 0."""
+        return max(self.delivered_quantity - self.ordered_quantity, Decimal(0))
+
+
+class StatusChange(models.Model):
+    """One move of a line's lifecycle status, the ERP's or a person's."""
+
+    po_line = models.ForeignKey(POLine, on_delete=models.PROTECT, related_name="status_changes")
+    # The supplier at the time, as on the audit event.
+    supplier = models.ForeignKey(Supplier, on_delete=models.PROTECT, related_name="+")
+    previous_status = models.CharField(max_length=20, choices=Status.choices)
+    new_status = models.CharField(max_length=20, choices=Status.choices)
+    reason = models.CharField(max_length=255)
+    effective_at = models.DateTimeField()
+    correlation_id = models.UUIDField()
+
+    objects = StatusChangeQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["po_line", "effective_at"], name="status_line_effective"),
+            models.Index(fields=["correlation_id"], name="status_correlation"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.previous_status} -> {self.new_status}"
+
+
+class CustomColumn(models.Model):
+    """What one of the 15 slots means, and whether the ERP or people fill it (FR8b, FR8c)."""
+
+    class Source(models.TextChoices):
+        ERP = "erp", "ERP column"
+        USER = "user", "Entered by people"
+
+    slot = models.CharField(max_length=20, unique=True, choices=[(s, s) for s in CUSTOM_SLOTS])
+    label = models.CharField(max_length=60)
+    source = models.CharField(max_length=4, choices=Source.choices)
+    erp_column = models.CharField(max_length=255, blank=True, default="")
+    active = models.BooleanField(default=True)
+
+    class Meta:
+        ordering = ["slot"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(source="user", erp_column="") | (Q(source="erp") & ~Q(erp_column="")),
+                name="custom_column_erp_column_iff_erp",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.slot}: {self.label}"

@@ -1,0 +1,82 @@
+"""Turns database addresses from the environment into Django's settings, hardened per engine."""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import environ
+
+_ENGINES = {"django.db.backends.sqlite3", "django.db.backends.postgresql", "mssql"}
+
+
+def _parse(url: str) -> dict[str, Any]:
+    config: dict[str, Any] = environ.Env.db_url_config(url)
+    if config.get("ENGINE") not in _ENGINES:
+        raise environ.ImproperlyConfigured(
+            "The database address must start with sqlite:///, postgres:// or mssql://. "
+            "See .env.example for one of each."
+        )
+    config["OPTIONS"] = dict(config.get("OPTIONS") or {})
+    return config
+
+
+def _sqlite_read_only_name(name: str) -> str:
+    """The URI under which SQLite itself refuses every write."""
+    return f"file:{quote(Path(name).absolute().as_posix())}?mode=ro"
+
+
+def application_database(url: str, *, read_only: bool = False) -> dict[str, Any]:
+    """Settings of the application database.
+
+    SQLite runs in WAL with immediate transactions, so that a reader never waits for a night being
+    applied and two writers queue instead of failing half-way; `recursive_triggers` lets the
+    append-only triggers see INSERT OR REPLACE.
+    """
+    config = _parse(url)
+    if config["ENGINE"] == "django.db.backends.sqlite3":
+        pragmas = ["PRAGMA recursive_triggers=ON"]
+        if read_only:
+            config["NAME"] = _sqlite_read_only_name(config["NAME"])
+        else:
+            pragmas += ["PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL"]
+            config["OPTIONS"]["transaction_mode"] = "IMMEDIATE"
+        config["OPTIONS"].setdefault("timeout", 20)
+        config["OPTIONS"]["init_command"] = "; ".join(pragmas)
+    elif config["ENGINE"] == "mssql":
+        config["OPTIONS"].setdefault("driver", "ODBC Driver 18 for SQL Server")
+        # Tables with audit triggers cannot hand back row ids from a bulk insert.
+        config["OPTIONS"].setdefault("return_rows_bulk_insert", False)
+        if read_only:
+            config["OPTIONS"]["extra_params"] = _with_read_only_intent(config["OPTIONS"])
+    elif read_only:
+        config["OPTIONS"]["options"] = "-c default_transaction_read_only=on"
+    return config
+
+
+def erp_database(url: str) -> dict[str, Any]:
+    """Settings of the ERP connection: read-only at the connection (requirement NFR11), and one
+    consistent view of the data for all reads of a transaction where the engine offers it."""
+    config = _parse(url)
+    if config["ENGINE"] == "django.db.backends.sqlite3":
+        config["NAME"] = _sqlite_read_only_name(config["NAME"])
+        config["OPTIONS"].setdefault("timeout", 20)
+        # Values as they are stored: Django's date converters would read a broken date as "none".
+        config["OPTIONS"]["detect_types"] = 0
+    elif config["ENGINE"] == "mssql":
+        config["OPTIONS"].setdefault("driver", "ODBC Driver 18 for SQL Server")
+        config["OPTIONS"]["extra_params"] = _with_read_only_intent(config["OPTIONS"])
+        # Without MARS the one connection streams; Django must not retry by itself.
+        config["OPTIONS"].setdefault("connection_retries", 0)
+    else:
+        config["OPTIONS"]["options"] = (
+            "-c default_transaction_read_only=on "
+            r"-c default_transaction_isolation=repeatable\ read"
+        )
+        config["OPTIONS"].setdefault("connect_timeout", 15)
+    # The test runner must never create, copy or flush somebody else's ERP.
+    config["TEST"] = {"MIGRATE": False}
+    return config
+
+
+def _with_read_only_intent(options: dict[str, Any]) -> str:
+    return ";".join(filter(None, [options.get("extra_params"), "ApplicationIntent=ReadOnly"]))

@@ -1,0 +1,17 @@
+"""For developers, the demo and the test suite: SQLite beside the code, no secrets needed."""
+
+from po_tracking.databases import application_database
+
+from .base import *  # noqa: F403  # a settings module is its names
+from .base import BASE_DIR, DATABASES, INSTALLED_APPS, env
+
+DEBUG = True
+SECRET_KEY = env.str("SECRET_KEY", default="development-only-not-a-secret")
+ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
+INSTALLED_APPS = [*INSTALLED_APPS, "apps.demo"]
+
+# The default database and the logs live in a folder of their own.
+(BASE_DIR / "var").mkdir(exist_ok=True)
+DATABASES["default"] = application_database(
+    env.str("DATABASE_URL", default=f"sqlite:///{(BASE_DIR / 'var' / 'po_tracking.sqlite3').as_posix()}")
+)

@@ -1,0 +1,41 @@
+"""For the real thing. Refuses to start when something is missing, all reasons at once."""
+
+from django.core.exceptions import ImproperlyConfigured
+
+from po_tracking.databases import application_database
+
+from .base import *  # noqa: F403  # a settings module is its names
+from .base import ALLOWED_HOSTS, BASE_DIR, DATABASES, SECRET_KEY, env
+
+_database_url = env.str("DATABASE_URL", default="")
+_problems = []
+if len(SECRET_KEY) < 50 or SECRET_KEY.startswith("django-insecure-"):
+    _problems.append(
+        "SECRET_KEY is missing or shorter than 50 characters. Make one with: "
+        'python -c "import secrets; print(secrets.token_urlsafe(60))"'
+    )
+if env.bool("DEBUG", default=False):
+    _problems.append("DEBUG is on. Remove DEBUG from the environment and from .env.")
+if not ALLOWED_HOSTS:
+    _problems.append("ALLOWED_HOSTS is missing. Name the host names users type, comma separated.")
+if not _database_url:
+    _problems.append("DATABASE_URL is missing. See .env.example for one line per engine.")
+elif _database_url.startswith("sqlite") and not env.bool("ALLOW_SQLITE_IN_PRODUCTION", default=False):
+    _problems.append(
+        "DATABASE_URL names an SQLite file. Use SQL Server or PostgreSQL, or set "
+        "ALLOW_SQLITE_IN_PRODUCTION=true if one small installation on one machine is what you want."
+    )
+if _problems:
+    raise ImproperlyConfigured(
+        f"Production settings refuse to start ({BASE_DIR / '.env'} or the environment):\n- "
+        + "\n- ".join(_problems)
+    )
+
+DATABASES["default"] = application_database(_database_url)
+
+SECURE_SSL_REDIRECT: bool = env.bool("SECURE_SSL_REDIRECT", default=True)
+SECURE_HSTS_SECONDS: int = env.int("SECURE_HSTS_SECONDS", default=365 * 24 * 3600)
+SECURE_HSTS_INCLUDE_SUBDOMAINS: bool = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=True)
+SECURE_HSTS_PRELOAD: bool = env.bool("SECURE_HSTS_PRELOAD", default=True)
+SESSION_COOKIE_SECURE = True
+CSRF_COOKIE_SECURE = True
