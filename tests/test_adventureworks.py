@@ -128,9 +128,7 @@ class TestTruth:
         def told(on: date) -> LineTruth | None:
             return replay.truth(on, since=date(2022, 4, 1)).get(Key("1", "1"))
 
-        received = (
-            BatchTruth("between_runs", Decimal(3), date(2022, 4, 22), date_uncertain=False),
-        )
+        batch = BatchTruth("between_runs", Decimal(3), date(2022, 4, 22), date_uncertain=False)
         assert told(date(2022, 4, 14)) is None
         assert told(date(2022, 4, 15)) == LineTruth(True, Decimal(0), "1", "planned", ())
         assert told(date(2022, 4, 21)) == LineTruth(True, Decimal(0), "1", "planned", ())
