@@ -1,0 +1,35 @@
+"""Rules of the whole suite: how long hypothesis searches, and what a database server repeats."""
+
+import os
+
+import pytest
+from django.test import TransactionTestCase
+from hypothesis import HealthCheck, settings
+
+# "ci", the default, is the same few examples every time; "thorough" searches anew, for longer.
+_slow_is_fine = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", _slow_is_fine, derandomize=True, max_examples=25)
+settings.register_profile("thorough", _slow_is_fine, max_examples=500, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+_DATABASE_FIXTURES = {"db", "transactional_db", "django_db_setup"}
+
+
+def _uses_database(item: pytest.Item) -> bool:
+    """By its mark, by a fixture of its own or of its fixtures, or as a Django test case."""
+    if item.get_closest_marker("django_db"):
+        return True
+    if isinstance(item, pytest.Function):
+        if item.cls is not None and issubclass(item.cls, TransactionTestCase):
+            return True
+        return not _DATABASE_FIXTURES.isdisjoint(item.fixturenames)
+    return False
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On PostgreSQL (TEST_POSTGRES_URL) only what touches the database is worth repeating."""
+    if not os.environ.get("TEST_POSTGRES_URL"):
+        return
+    repeated = [item for item in items if _uses_database(item)]
+    config.hook.pytest_deselected(items=[item for item in items if not _uses_database(item)])
+    items[:] = repeated
