@@ -10,11 +10,13 @@ from po_tracking.databases import erp_database
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 
 env = environ.Env()
-env.read_env(BASE_DIR / ".env")  # the real environment wins over the file
+ENV_FILE: str = env.str("ENV_FILE", default=str(BASE_DIR / ".env"))
+# The real environment wins over the file. "utf-8-sig" because Windows editors may write a mark.
+env.read_env(ENV_FILE, encoding="utf-8-sig")
 
 SECRET_KEY: str = env.str("SECRET_KEY", default="")
 DEBUG = False
-ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=[])
+ALLOWED_HOSTS: list[str] = [host.strip() for host in env.list("ALLOWED_HOSTS", default=[])]
 
 INSTALLED_APPS = [
     "django.contrib.auth",
@@ -60,7 +62,7 @@ LANGUAGE_CODE = "en-us"
 BUSINESS_TIME_ZONE: str = env.str("BUSINESS_TIME_ZONE", default="UTC")
 TIME_ZONE = BUSINESS_TIME_ZONE
 # Days that are not business days although Monday to Friday, as YYYY-MM-DD.
-BUSINESS_HOLIDAYS: list[str] = env.list("BUSINESS_HOLIDAYS", default=[])
+BUSINESS_HOLIDAYS: list[str] = [day.strip() for day in env.list("BUSINESS_HOLIDAYS", default=[])]
 # Defaults until the settings page exists.
 AT_RISK_DAYS: int = env.int("AT_RISK_DAYS", default=7)
 STALE_BUSINESS_DAYS: int = env.int("STALE_BUSINESS_DAYS", default=5)

@@ -1,5 +1,7 @@
 """For developers, the demo and the test suite: SQLite beside the code, no secrets needed."""
 
+from urllib.parse import quote
+
 from po_tracking.databases import application_database
 
 from .base import *  # noqa: F403  # a settings module is its names
@@ -11,7 +13,8 @@ ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 INSTALLED_APPS = [*INSTALLED_APPS, "apps.demo"]
 
 # The default database and the logs live in a folder of their own.
-(BASE_DIR / "var").mkdir(exist_ok=True)
+_var = BASE_DIR / "var"
+_var.mkdir(exist_ok=True)
 DATABASES["default"] = application_database(
-    env.str("DATABASE_URL", default=f"sqlite:///{(BASE_DIR / 'var' / 'po_tracking.sqlite3').as_posix()}")
+    env.str("DATABASE_URL", default=f"sqlite:///{quote((_var / 'po_tracking.sqlite3').as_posix())}")
 )

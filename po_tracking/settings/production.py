@@ -1,13 +1,16 @@
 """For the real thing. Refuses to start when something is missing, all reasons at once."""
 
+from typing import Any
+
 from django.core.exceptions import ImproperlyConfigured
 
 from po_tracking.databases import application_database
 
 from .base import *  # noqa: F403  # a settings module is its names
-from .base import ALLOWED_HOSTS, BASE_DIR, DATABASES, SECRET_KEY, env
+from .base import ALLOWED_HOSTS, DATABASES, ENV_FILE, SECRET_KEY, env
 
 _database_url = env.str("DATABASE_URL", default="")
+_database: dict[str, Any] = {}
 _problems = []
 if len(SECRET_KEY) < 50 or SECRET_KEY.startswith("django-insecure-"):
     _problems.append(
@@ -20,18 +23,28 @@ if not ALLOWED_HOSTS:
     _problems.append("ALLOWED_HOSTS is missing. Name the host names users type, comma separated.")
 if not _database_url:
     _problems.append("DATABASE_URL is missing. See .env.example for one line per engine.")
-elif _database_url.startswith("sqlite") and not env.bool("ALLOW_SQLITE_IN_PRODUCTION", default=False):
+else:
+    try:
+        _database = application_database(_database_url)
+    except (ImproperlyConfigured, ValueError):  # whose text may hold a part of the password
+        _problems.append(
+            "DATABASE_URL cannot be understood. Write it as .env.example shows, with the special "
+            "characters of the password percent-encoded."
+        )
+if _database.get("ENGINE") == "django.db.backends.sqlite3" and not env.bool(
+    "ALLOW_SQLITE_IN_PRODUCTION", default=False
+):
     _problems.append(
         "DATABASE_URL names an SQLite file. Use SQL Server or PostgreSQL, or set "
         "ALLOW_SQLITE_IN_PRODUCTION=true if one small installation on one machine is what you want."
     )
 if _problems:
     raise ImproperlyConfigured(
-        f"Production settings refuse to start ({BASE_DIR / '.env'} or the environment):\n- "
+        f"Production settings refuse to start ({ENV_FILE} or the environment):\n- "
         + "\n- ".join(_problems)
     )
 
-DATABASES["default"] = application_database(_database_url)
+DATABASES["default"] = _database
 
 SECURE_SSL_REDIRECT: bool = env.bool("SECURE_SSL_REDIRECT", default=True)
 SECURE_HSTS_SECONDS: int = env.int("SECURE_HSTS_SECONDS", default=365 * 24 * 3600)
