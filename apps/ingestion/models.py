@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from django.db import models
 from django.db.models import Q
@@ -34,6 +35,11 @@ class FieldSet(models.Model):
     def __str__(self) -> str:
         return self.digest
 
+    @classmethod
+    def of(cls, digest: str, fields: dict[str, Any]) -> FieldSet:
+        """The row of this field set, made if it is new."""
+        return cls.objects.get_or_create(digest=digest, defaults={"fields": fields})[0]
+
 
 class IngestionRun(models.Model):
     """One execution of the ingestion. It is *applied* exactly when its status is success or partial."""
@@ -56,7 +62,6 @@ class IngestionRun(models.Model):
         FieldSet, null=True, blank=True, on_delete=models.PROTECT, related_name="custom_runs"
     )
     xref_digest = models.CharField(max_length=32, blank=True, default="")
-    snapshot_removed = models.BooleanField(default=False)
 
     # The counters of the report (docs/ingestion.md), under the report's own names.
     duration_seconds = models.FloatField(null=True, blank=True)
@@ -74,7 +79,6 @@ class IngestionRun(models.Model):
     rejected_rows = models.PositiveBigIntegerField(default=0)
     erp_attempts = models.PositiveIntegerField(default=0)
     errors_encountered = models.JSONField(default=list, help_text="Objects {stage, message, remedy}.")
-    warnings = models.JSONField(default=list, help_text="Objects {stage, message, remedy}.")
 
     class Meta:
         indexes = [models.Index(fields=["status", "id"], name="run_status")]
@@ -142,6 +146,7 @@ class RejectedRow(models.Model):
     # Empty where the key itself could not be read.
     po_number = models.CharField(max_length=64, blank=True, default="")
     line_number = models.CharField(max_length=32, blank=True, default="")
+    receipt_id = models.CharField(max_length=64, blank=True, default="")
     extracted = models.BooleanField(default=True)
     reason = models.TextField()
     raw_values = models.JSONField(help_text="Object: field -> the ERP's value as text.")

@@ -139,11 +139,17 @@ class POLine(models.Model):
 
     # Ingestion's own marks. Runs are named by number: this app does not know ingestion's tables.
     presence = models.CharField(max_length=10, choices=Presence.choices, default=Presence.PRESENT)
+    previous_presence = models.CharField(
+        max_length=10, choices=Presence.choices, blank=True, default=""
+    )
     presence_since = models.DateField(help_text="Date of the run that last changed the presence.")
     first_seen_at = models.DateTimeField(help_text="When the line took effect here.")
     first_run = models.BigIntegerField()
     presence_run = models.BigIntegerField()
     last_run = models.BigIntegerField(help_text="The run that last wrote this line.")
+    receipts_known = models.BooleanField(
+        default=False, help_text="Its batches follow the ERP's receipts, not only the quantity."
+    )
     row_hash = models.CharField(max_length=32, help_text="Of the last applied ERP values.")
     custom_hash = models.CharField(max_length=32, blank=True, default="")
     field_set = models.CharField(max_length=32, help_text="How the last applied ERP values were read.")

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import re
 
-from django.db import DatabaseError, InterfaceError
-from django.db.utils import Error as DjangoDatabaseError
-
 from apps.ingestion.errors import ErpError, TransientErpError
 
 # Link lost, server starting or stopping, deadlock, lock time-out, too many connections.
@@ -86,13 +83,6 @@ def explain(error: Exception) -> ErpError:
     if cure is None and (coded_transient or _TRANSIENT_WORDS.search(str(error))):
         return TransientErpError(message, _TRANSIENT_CURE)
     return ErpError(message, cure or _UNKNOWN_CURE)
-
-
-def is_transient(error: BaseException) -> bool:
-    """Whether another attempt may help; never for anything that is not the database's error."""
-    if isinstance(error, DjangoDatabaseError | DatabaseError | InterfaceError | OSError):
-        return isinstance(explain(error), TransientErpError)
-    return isinstance(error, TransientErpError)
 
 
 def _codes(error: BaseException) -> tuple[list[str], list[int], list[str]]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from decimal import Decimal
 from typing import Any
 
+from django.db import Error as DjangoDatabaseError
 from django.db import connections, models, transaction
 
 from apps.core.bulk import chunks
+from apps.ingestion.erp.faults import explain
 from apps.ingestion.erp.guard import read_only
 from apps.ingestion.erp.mapping import Column, ErpMapping
 from apps.ingestion.erp.models import ErpRelation, active_rows, rows_of_orders
@@ -61,11 +63,14 @@ class ErpReader:
         """
         self.connection.close()
         try:
-            with self.connection.execute_wrapper(read_only):
-                if self.connection.vendor == "microsoft":
-                    self._choose_isolation()
-                with transaction.atomic(using=ERP_ALIAS):
-                    yield
+            with self.connection.execute_wrapper(read_only), ExitStack() as stack:
+                with explained():
+                    if self.connection.vendor == "microsoft":
+                        self._choose_isolation()
+                    stack.enter_context(transaction.atomic(using=ERP_ALIAS))
+                yield
+                with explained():
+                    stack.close()
         finally:
             self.connection.close()
 
@@ -94,11 +99,17 @@ class ErpReader:
 
     def _stream(self, rows: models.QuerySet[Any, RawRow]) -> Iterator[list[RawRow]]:
         """Fetches as the rows come; a server-side cursor where the client would hold them all."""
-        sql, parameters = rows.query.get_compiler(using=ERP_ALIAS).as_sql()
-        with self.connection.chunked_cursor() as cursor:
-            cursor.execute(sql, parameters)
-            while chunk := cursor.fetchmany(FETCH_SIZE):
+        with explained():
+            sql, parameters = rows.query.get_compiler(using=ERP_ALIAS).as_sql()
+            cursor = self.connection.chunked_cursor()
+        with cursor:
+            with explained():
+                cursor.execute(sql, parameters)
+                chunk = cursor.fetchmany(FETCH_SIZE)
+            while chunk:
                 yield chunk
+                with explained():
+                    chunk = cursor.fetchmany(FETCH_SIZE)
 
     def _choose_isolation(self) -> None:
         """SNAPSHOT where the ERP's database allows it, else READ COMMITTED (design.md)."""
@@ -109,6 +120,15 @@ class ErpReader:
             row = cursor.fetchone()
             level = "SNAPSHOT" if row and row[0] == 1 else "READ COMMITTED"
             cursor.execute(f"SET TRANSACTION ISOLATION LEVEL {level}")
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turns errors of the ERP's database into ErpError; wrap nothing else in it."""
+    try:
+        yield
+    except (DjangoDatabaseError, OSError) as error:
+        raise explain(error) from error
 
 
 def _distinct(columns: Sequence[Column]) -> list[Column]:

@@ -44,6 +44,7 @@ class Rejection:
     line_number: str
     reason: str
     raw_values: dict[str, str | None]
+    receipt_id: str = ""
 
 
 class RowReader:
@@ -186,6 +187,7 @@ class ReceiptReader:
             receipt.get("line_number") or "",
             "; ".join(reasons),
             {str(cell.source): _shown(cell, raw) for cell in self._cells},
+            receipt.get("receipt_id") or "",
         )
 
 

@@ -1,0 +1,128 @@
+"""Stage 5: the ERP's values of the custom columns; a person's value stays whatever the ERP says."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from django.db.models import Exists, OuterRef
+
+from apps.audit import services as audit
+from apps.core.bulk import chunks, update_rows
+from apps.ingestion.context import RunContext, StageResult
+from apps.ingestion.diff_engine import compare, silent_fields, to_event
+from apps.ingestion.erp.values import Canonical
+from apps.ingestion.models import ERPSnapshot, FieldSet
+from apps.po.models import CustomColumn, POLine
+
+STAGE = "custom_columns"
+_LINES_AT_ONCE = 2_000
+_KEYS_AT_ONCE = 500
+
+BY_ERP = "erp"
+BY_USER = "user"
+
+
+def erp_fed_slots() -> dict[str, str]:
+    """Slot -> ERP column, for the active slots that the ERP feeds."""
+    return dict(
+        CustomColumn.objects.filter(source=CustomColumn.Source.ERP, active=True)
+        .order_by("slot")
+        .values_list("slot", "erp_column")
+    )
+
+
+def run(context: RunContext) -> StageResult:
+    """Writes what differs; the caller gives it a savepoint of its own."""
+    if not context.rows.custom_field_set:
+        return StageResult(counts={"custom_columns_populated": 0})
+    stage = _CustomColumns(context)
+    last_pk = 0
+    while snapshots := list(stage.differing(after=last_pk)):
+        stage.apply(snapshots)
+        last_pk = snapshots[-1].pk
+        context.stop.check()
+    return StageResult(
+        counts={
+            "custom_columns_populated": stage.populated,
+            "change_events_detected": stage.changes,
+        }
+    )
+
+
+class _CustomColumns:
+    def __init__(self, context: RunContext) -> None:
+        self.context = context
+        self.slots = list(context.rows.custom_field_set)
+        self.populated = 0
+        self.changes = 0
+        self._silent: dict[str, frozenset[str]] = {}
+
+    def differing(self, *, after: int) -> Iterator[ERPSnapshot]:
+        same = POLine.objects.current().filter(
+            po_number=OuterRef("po_number"),
+            line_number=OuterRef("line_number"),
+            custom_hash=OuterRef("custom_hash"),
+        )
+        rows = ERPSnapshot.objects.filter(~Exists(same), run=self.context.run, pk__gt=after)
+        return rows.order_by("pk").only("po_number", "line_number", "values", "custom_hash")[
+            :_LINES_AT_ONCE
+        ].iterator()
+
+    def apply(self, snapshots: list[ERPSnapshot]) -> None:
+        lines: dict[tuple[str, str], dict[str, Any]] = {}
+        for orders in chunks(sorted({s.po_number for s in snapshots}), _KEYS_AT_ONCE):
+            known = POLine.objects.select_for_update().current().filter(po_number__in=orders)
+            for line in known.values(
+                "pk", "po_number", "line_number", "supplier_id", "custom_sources",
+                "custom_erp_values", "custom_field_set",
+            ):  # fmt: skip
+                lines[line["po_number"], line["line_number"]] = line
+        # Grouped by what is written, because a person's columns are not even rewritten.
+        updates: dict[tuple[str, ...], list[tuple[Any, ...]]] = defaultdict(list)
+        changes: list[audit.Change] = []
+        for snapshot in snapshots:
+            line = lines[snapshot.po_number, snapshot.line_number]
+            told: Mapping[str, Canonical] = {
+                slot: snapshot.values[slot] for slot in self.slots if slot in snapshot.values
+            }
+            changed = compare(
+                line["custom_erp_values"], told, self._silent_slots(line["custom_field_set"])
+            )
+            changes += [to_event(change, line["pk"], line["supplier_id"]) for change in changed]
+            sources = dict(line["custom_sources"])
+            written = tuple(slot for slot in told if sources.get(slot) != BY_USER)
+            for slot in written:
+                if told[slot]:
+                    sources[slot] = BY_ERP
+                else:
+                    sources.pop(slot, None)
+                before = line["custom_erp_values"].get(slot)
+                self.populated += (told[slot] or "") != (before or "")
+            updates[written].append(
+                (
+                    *(told[slot] for slot in written),
+                    json.dumps(sources),
+                    json.dumps({**line["custom_erp_values"], **told}, ensure_ascii=False),
+                    snapshot.custom_hash,
+                    self.context.rows.custom_field_set_digest,
+                    self.context.run.pk,
+                    line["pk"],
+                )
+            )
+        marks = ("custom_sources", "custom_erp_values", "custom_hash", "custom_field_set", "last_run")
+        for slots, rows in updates.items():
+            update_rows(POLine, (*slots, *marks), rows)
+        self.changes += audit.record_changes(
+            changes, run_id=self.context.run.pk, effective_at=self.context.run.effective_at
+        )
+
+    def _silent_slots(self, line_field_set: str) -> frozenset[str]:
+        if line_field_set not in self._silent:
+            known = FieldSet.objects.filter(digest=line_field_set).first()
+            self._silent[line_field_set] = silent_fields(
+                known.fields if known else {}, self.context.rows.custom_field_set
+            )
+        return self._silent[line_field_set]

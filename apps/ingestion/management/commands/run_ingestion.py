@@ -1,0 +1,96 @@
+"""Reads the ERP and brings the application up to date: the one command to schedule.
+
+Exit codes: 0 success or partial; 1 failed; 2 wrong usage; 3 partial under --strict; 4 another run
+is active. docs/ingestion.md explains the report, docs/operations.md what to do when.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from datetime import date
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from rich.console import Console
+
+from apps.ingestion import pipeline
+from apps.ingestion.context import NoProgress, RunOptions, Stop
+from apps.ingestion.errors import IngestionError, RunActiveError, UsageError
+from apps.ingestion.management.progress import ConsoleProgress
+from apps.ingestion.models import RunStatus
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_PARTIAL = 3
+EXIT_ACTIVE = 4
+
+
+class Command(BaseCommand):
+    help = "Reads the supplier ERP (read-only), keeps every difference, rebuilds deliveries."
+    # A run must be able to report that the database is not there; Django's own check would not.
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--baseline", action="store_true", help="first run: compare with nothing (it is by itself)"
+        )
+        parser.add_argument(
+            "--accept-drop", action="store_true", help="apply even if far fewer lines came than before"
+        )
+        parser.add_argument(
+            "--strict", action="store_true", help="exit with 3 instead of 0 when the run is partial"
+        )
+        parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
+        parser.add_argument(
+            "--as-of", type=date.fromisoformat, metavar="YYYY-MM-DD",
+            help="stamp the run with a past date, to replay old backups of the ERP in order",
+        )  # fmt: skip
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        stop = Stop()
+        _end_when_told(stop)
+        console = Console(file=self.stdout._out, highlight=False)  # type: ignore[attr-defined]
+        progress = (
+            ConsoleProgress(console)
+            if console.is_terminal and not options["json"]
+            else NoProgress()
+        )
+        try:
+            with progress:
+                report = pipeline.run(
+                    options=RunOptions(
+                        baseline=options["baseline"],
+                        accept_drop=options["accept_drop"],
+                        as_of=options["as_of"],
+                    ),
+                    progress=progress,
+                    stop=stop,
+                )
+        except (UsageError, RunActiveError) as error:
+            self._refuse(error, as_json=options["json"])
+        if options["json"]:
+            self.stdout.write(report.as_json())
+        else:
+            report.print_to(console)
+        if report.status == RunStatus.FAILED:
+            sys.exit(EXIT_FAILED)
+        if report.status == RunStatus.PARTIAL and options["strict"]:
+            sys.exit(EXIT_PARTIAL)
+
+    def _refuse(self, error: IngestionError, *, as_json: bool) -> None:
+        active = isinstance(error, RunActiveError)
+        if as_json:
+            status = "active" if active else "usage"
+            self.stdout.write(json.dumps({"status": status, "error": f"{error.message} {error.remedy}"}))
+        else:
+            self.stderr.write(f"{error.message}\n{error.remedy}")
+        sys.exit(EXIT_ACTIVE if active else EXIT_USAGE)
+
+
+def _end_when_told(stop: Stop) -> None:
+    """SIGTERM, Ctrl+C and (Windows) Ctrl+Break end the run cleanly, between two chunks."""
+    for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: stop.wish())

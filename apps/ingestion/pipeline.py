@@ -1,0 +1,393 @@
+"""One night, from top to bottom (design.md "One run").
+
+1. The lease: one run at a time; a dead one is cleared away.
+2. Preflight: mapping and ERP fit together.
+3. Snapshot: the ERP is read, in short transactions of our own; all its reading ends here.
+4. to 8. Xref, diff, batches, custom columns, report: one transaction, whose last statements are
+   the run's state, its event and the lease. The night is all there or not at all.
+9. A failed run is told about by its own event, and by the log whatever happens.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, transaction
+from django.utils import timezone
+
+from apps.audit import services as audit
+from apps.audit.models import EventType
+from apps.core.clock import business_today, start_of_business_day
+from apps.core.logs import correlation
+from apps.ingestion import (
+    batch_reconstruction,
+    custom_columns,
+    diff_engine,
+    line_events,
+    snapshot,
+    xref,
+)
+from apps.ingestion.context import (
+    INGESTION,
+    NoProgress,
+    Progress,
+    RunContext,
+    RunOptions,
+    StageResult,
+    Stop,
+)
+from apps.ingestion.erp.mapping import load_mapping
+from apps.ingestion.erp.reader import ErpReader
+from apps.ingestion.erp.rows import RowReader
+from apps.ingestion.errors import IngestionError, Notice, RunActiveError, UsageError
+from apps.ingestion.lease import Lease
+from apps.ingestion.models import (
+    APPLIED,
+    ERPSnapshot,
+    FieldSet,
+    IngestionRun,
+    Mode,
+    ReceiptSnapshot,
+    RunStatus,
+)
+from apps.ingestion.report import Report
+from apps.ingestion.trouble import explain_unexpected, refusing_when_locked
+
+logger = logging.getLogger(__name__)
+
+# After the snapshot, in this order, in one transaction.
+APPLY_STAGES: tuple[tuple[str, Callable[[RunContext], StageResult]], ...] = (
+    (xref.STAGE, xref.run),
+    (diff_engine.STAGE, diff_engine.run),
+    (batch_reconstruction.STAGE, batch_reconstruction.run),
+    (custom_columns.STAGE, custom_columns.run),
+    (line_events.STAGE, line_events.run),
+)
+STAGES = (snapshot.STAGE, *(name for name, _ in APPLY_STAGES))
+
+_RESULT_FIELDS = (
+    "status",
+    "finished_at",
+    "stage",
+    "extraction_finished_at",
+    "xref_digest",
+    "duration_seconds",
+    "stage_seconds",
+    "po_lines_processed",
+    "new_lines_created",
+    "lines_changed",
+    "change_events_detected",
+    "lines_left",
+    "lines_returned",
+    "batches_reconstructed",
+    "custom_columns_populated",
+    "xref_gaps_found",
+    "unmapped_item_codes",
+    "rejected_rows",
+    "errors_encountered",
+)
+
+
+def run(
+    *, options: RunOptions, progress: Progress | None = None, stop: Stop | None = None
+) -> Report:
+    """Runs one night and reports it, also when it failed.
+
+    Raises UsageError or RunActiveError, having changed nothing, when there is nothing to run.
+    """
+    night = _Night(options, progress or NoProgress(), stop or Stop())
+    with correlation(str(night.run.identifier)):
+        try:
+            night.begin()
+            night.read()
+            night.apply()
+        except (UsageError, RunActiveError) as error:
+            logger.warning("Ingestion not started: %s", error.message)
+            raise
+        except IngestionError as error:
+            night.fail(Notice(night.stage, error.message, error.remedy))
+        except Exception as error:
+            # Whatever it is: the run must be marked, told about, and end with exit code 1.
+            logger.exception("Ingestion failed in stage %s", night.stage)
+            night.fail(explain_unexpected(night.stage, error))
+        report = Report.of(night.run)
+        failed = report.status == RunStatus.FAILED
+        logger.log(
+            logging.ERROR if failed else logging.INFO,
+            report.log_line(),
+            extra={"report": report.as_dict()},
+        )
+    return report
+
+
+class _Night:
+    """One run on its way."""
+
+    def __init__(self, options: RunOptions, progress: Progress, stop: Stop) -> None:
+        self.options = options
+        self.progress = progress
+        self.stop = stop
+        self.stage = "start"
+        self._clock = time.perf_counter()
+        self._results: dict[str, StageResult] = {}
+        self._lease: Lease | None = None
+        now = timezone.now()
+        run_date = options.as_of or business_today()
+        self.run = IngestionRun(
+            mode=Mode.BASELINE if options.baseline else Mode.INCREMENTAL,
+            run_date=run_date,
+            effective_at=start_of_business_day(run_date) if options.as_of else now,
+            started_at=now,
+        )
+
+    # --- 1 the lease ------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Takes the lease, clears away a dead run, and records this one."""
+        Lease.ensure_free()
+        with refusing_when_locked(), transaction.atomic():
+            self.previous = (
+                IngestionRun.objects.select_related("field_set", "custom_field_set")
+                .filter(status__in=APPLIED)
+                .order_by("-pk")
+                .first()
+            )
+            self._check_usage()
+            self._lease = Lease.acquire()
+            _abandon_dead_runs()
+            self.run.mode = Mode.BASELINE if self.previous is None else Mode.INCREMENTAL
+            self.run.save(force_insert=True)
+            self._lease.assign(self.run)
+
+    def _check_usage(self) -> None:
+        if self.options.baseline and self.previous is not None:
+            raise UsageError(
+                f"A baseline is the first run only, and run {self.previous.pk} of "
+                f"{self.previous.run_date} was applied already.",
+                "Run without --baseline.",
+            )
+        as_of = self.options.as_of
+        if as_of is None:
+            return
+        if as_of > business_today():
+            raise UsageError(f"--as-of {as_of} is in the future.", "Give today or a past date.")
+        if self.previous is not None and as_of < self.previous.run_date:
+            raise UsageError(
+                f"--as-of {as_of} is earlier than the last applied run, of {self.previous.run_date}.",
+                "Replay old ERP backups in the order of their dates, into an empty database.",
+            )
+
+    # --- 2 and 3 preflight, snapshot --------------------------------------------------------
+
+    def read(self) -> None:
+        """Everything that needs the ERP."""
+        self._enter(snapshot.STAGE)
+        assert self._lease is not None
+        mapping = load_mapping()
+        reader = ErpReader(mapping, custom_columns.erp_fed_slots())
+        rows = RowReader(reader)
+        self.context = RunContext(
+            run=self.run,
+            options=self.options,
+            mapping=mapping,
+            reader=reader,
+            rows=rows,
+            lease=self._lease,
+            previous_run=self.previous,
+            progress=self.progress,
+            stop=self.stop,
+        )
+        self.run.field_set = FieldSet.of(rows.field_set_digest, rows.field_set)
+        self.run.custom_field_set = FieldSet.of(rows.custom_field_set_digest, rows.custom_field_set)
+        self.run.save(update_fields=["field_set", "custom_field_set", "stage"])
+        self._remove_failed_snapshots()
+        self._run_stage(snapshot.STAGE, snapshot.run)
+
+    def _remove_failed_snapshots(self) -> None:
+        """Rows of failed runs; those before the last applied run are gone already."""
+        failed = IngestionRun.objects.filter(status=RunStatus.FAILED)
+        if self.previous is not None:
+            failed = failed.filter(pk__gt=self.previous.pk)
+        for pk in list(failed.values_list("pk", flat=True)):
+            for model in (ERPSnapshot, ReceiptSnapshot):
+                snapshot.remove_rows(model._default_manager.filter(run=pk), self.context)
+
+    # --- 4 to 8 apply -----------------------------------------------------------------------
+
+    def apply(self) -> None:
+        """The night in one transaction; once more without custom columns if they doomed it."""
+        self._enter("apply")
+        self.run.save(update_fields=["stage"])
+        read = dict(self._results)
+        try:
+            self._apply_once(with_custom_columns=True)
+        except DatabaseError:
+            failure = self._results.get(custom_columns.STAGE)
+            if failure is None or not failure.failed:
+                raise
+            logger.exception("The failed custom columns ended the transaction; applying without them")
+            self._results = {**read, custom_columns.STAGE: failure}
+            self._apply_once(with_custom_columns=False)
+
+    def _apply_once(self, *, with_custom_columns: bool) -> None:
+        lease = self.context.lease
+        with transaction.atomic():
+            lease.renew()
+            for name, stage in APPLY_STAGES:
+                if name != custom_columns.STAGE:
+                    self._run_stage(name, stage)
+                elif with_custom_columns:
+                    self._run_in_savepoint(name, stage)
+                self.stop.check()
+            self.stage = "report"
+            self._finish()
+            self.run.save(update_fields=_RESULT_FIELDS)
+            audit.record(
+                [
+                    audit.Event(
+                        event_type=EventType.INGESTION_COMPLETED, data=Report.of(self.run).as_dict()
+                    )
+                ],
+                actor=INGESTION,
+                correlation_id=self.run.identifier,
+                effective_at=self.run.effective_at,
+            )
+            lease.release()
+
+    def _run_stage(self, name: str, stage: Callable[[RunContext], StageResult]) -> None:
+        self._enter(name)
+        started = time.perf_counter()
+        self._results[name] = stage(self.context)
+        self.run.stage_seconds[name] = round(time.perf_counter() - started, 3)
+
+    def _run_in_savepoint(self, name: str, stage: Callable[[RunContext], StageResult]) -> None:
+        """If this stage fails, the night is partial, not lost."""
+        try:
+            with transaction.atomic():
+                self._run_stage(name, stage)
+        except IngestionError:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever it is, the deliveries matter more
+            logger.exception("Stage %s failed; the run goes on without it", name)
+            self._results[name] = StageResult(
+                counts={"custom_columns_populated": 0},
+                notices=[
+                    Notice(
+                        name,
+                        f"The custom columns were not updated: {type(error).__name__}: {error}",
+                        "Look into ingestion.log; the next run tries again with all values.",
+                    )
+                ],
+                failed=True,
+            )
+
+    def _finish(self) -> None:
+        """Puts the stages' results on the run."""
+        run = self.run
+        totals: dict[str, int] = {}
+        notices: list[Notice] = []
+        for result in self._results.values():
+            for key, count in result.counts.items():
+                totals[key] = totals.get(key, 0) + count
+            notices += result.notices
+        for key, count in totals.items():
+            setattr(run, key, count)
+        run.errors_encountered = [notice.as_dict() for notice in notices]
+        incomplete = run.rejected_rows or any(result.failed for result in self._results.values())
+        run.status = RunStatus.PARTIAL if incomplete else RunStatus.SUCCESS
+        self._end()
+
+    def _end(self) -> None:
+        self.run.stage = ""
+        self.run.finished_at = timezone.now()
+        self.run.duration_seconds = round(time.perf_counter() - self._clock, 3)
+
+    def _enter(self, stage: str) -> None:
+        self.stage = stage
+        self.run.stage = stage
+        self.progress.stage(stage)
+        self.stop.check()
+
+    # --- 9 failure --------------------------------------------------------------------------
+
+    def fail(self, notice: Notice) -> None:
+        """Marks the run failed and tells it, unless it is applied already."""
+        run = self.run
+        if run.pk is not None and self._was_applied():
+            run.refresh_from_db()
+            return
+        run.status = RunStatus.FAILED
+        run.errors_encountered = [notice.as_dict()]
+        for key in _COUNTERS_OF_WHAT_WAS_APPLIED:
+            setattr(run, key, 0)
+        self._end()
+        run.stage = notice.stage
+        if run.pk is None:
+            return  # nothing was recorded yet, most likely because the database is gone
+        try:
+            with transaction.atomic():
+                self._record_failure()
+        except DatabaseError:
+            logger.exception("The failed run could not be recorded in the database")
+
+    def _was_applied(self) -> bool:
+        """Whether the commit went through although an error came back, for instance a stop
+        asked for at the last moment or a link lost while committing."""
+        try:
+            connections[DEFAULT_DB_ALIAS].close_if_unusable_or_obsolete()
+            return IngestionRun.objects.filter(pk=self.run.pk, status__in=APPLIED).exists()
+        except DatabaseError:
+            return False
+
+    def _record_failure(self) -> None:
+        still_ours = IngestionRun.objects.filter(pk=self.run.pk, status=RunStatus.RUNNING)
+        values = {name: getattr(self.run, name) for name in _RESULT_FIELDS}
+        if not still_ours.update(**values):
+            return  # another run found this one dead and has told so
+        _record_failed(self.run)
+        if self._lease is not None:
+            self._lease.release_if_held()
+
+
+_COUNTERS_OF_WHAT_WAS_APPLIED = (
+    "new_lines_created",
+    "lines_changed",
+    "change_events_detected",
+    "lines_left",
+    "lines_returned",
+    "batches_reconstructed",
+    "custom_columns_populated",
+)
+
+
+def _abandon_dead_runs() -> None:
+    """Runs that are still marked running although nobody holds the lease for them."""
+    for dead in IngestionRun.objects.select_for_update().filter(status=RunStatus.RUNNING):
+        dead.status = RunStatus.FAILED
+        dead.finished_at = timezone.now()
+        dead.duration_seconds = round((dead.finished_at - dead.started_at).total_seconds(), 3)
+        dead.errors_encountered = [
+            Notice(
+                dead.stage or "start",
+                "The run stopped unexpectedly (killed, or the machine went down); nothing of it "
+                "was applied.",
+                "Nothing to do: a later run does its work. If it happens again, look into the "
+                "system's log for the reason.",
+            ).as_dict()
+        ]
+        dead.save(
+            update_fields=["status", "finished_at", "duration_seconds", "errors_encountered"]
+        )
+        _record_failed(dead)
+        logger.warning("Run %s was abandoned and is marked failed", dead.identifier)
+
+
+def _record_failed(run: IngestionRun) -> None:
+    audit.record(
+        [audit.Event(event_type=EventType.INGESTION_FAILED, data=Report.of(run).as_dict())],
+        actor=INGESTION,
+        correlation_id=run.identifier,
+        effective_at=run.effective_at,
+    )
