@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import Exists, OuterRef
@@ -18,7 +18,7 @@ from apps.ingestion.models import ERPSnapshot, FieldSet
 from apps.po.models import CustomColumn, POLine
 
 STAGE = "custom_columns"
-_LINES_AT_ONCE = 2_000
+_LINES_AT_ONCE = 1_000
 _KEYS_AT_ONCE = 500
 
 BY_ERP = "erp"
@@ -39,10 +39,8 @@ def run(context: RunContext) -> StageResult:
     if not context.rows.custom_field_set:
         return StageResult(counts={"custom_columns_populated": 0})
     stage = _CustomColumns(context)
-    last_pk = 0
-    while snapshots := list(stage.differing(after=last_pk)):
-        stage.apply(snapshots)
-        last_pk = snapshots[-1].pk
+    for pks in chunks(stage.differing(), _LINES_AT_ONCE):
+        stage.apply(list(ERPSnapshot.objects.filter(pk__in=pks).order_by("pk")))
         context.stop.check()
     return StageResult(
         counts={
@@ -60,16 +58,15 @@ class _CustomColumns:
         self.changes = 0
         self._silent: dict[str, frozenset[str]] = {}
 
-    def differing(self, *, after: int) -> Iterator[ERPSnapshot]:
+    def differing(self) -> list[int]:
+        """The snapshot rows whose line has other custom values."""
         same = POLine.objects.current().filter(
             po_number=OuterRef("po_number"),
             line_number=OuterRef("line_number"),
             custom_hash=OuterRef("custom_hash"),
         )
-        rows = ERPSnapshot.objects.filter(~Exists(same), run=self.context.run, pk__gt=after)
-        return rows.order_by("pk").only("po_number", "line_number", "values", "custom_hash")[
-            :_LINES_AT_ONCE
-        ].iterator()
+        rows = ERPSnapshot.objects.filter(~Exists(same), run=self.context.run)
+        return list(rows.order_by("pk").values_list("pk", flat=True))
 
     def apply(self, snapshots: list[ERPSnapshot]) -> None:
         lines: dict[tuple[str, str], dict[str, Any]] = {}

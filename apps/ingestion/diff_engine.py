@@ -28,7 +28,7 @@ from apps.po.lifecycle import Status
 from apps.po.models import CUSTOM_SLOTS, ERP_OWNED_FIELDS, POLine, Presence, StatusChange, Supplier
 
 STAGE = "diff"
-_LINES_AT_ONCE = 2_000
+_LINES_AT_ONCE = 1_000
 _KEYS_AT_ONCE = 500
 
 _NEEDS_HISTORY = lifecycle.FINAL | lifecycle.DELIVERED
@@ -92,10 +92,8 @@ def silent_fields(previous: Mapping[str, Any], new: Mapping[str, Any]) -> frozen
 def run(context: RunContext) -> StageResult:
     """Applies what differs to the lines and writes the change events."""
     stage = _Diff(context)
-    last_pk = 0
-    while snapshots := list(stage.differing(after=last_pk)):
-        stage.apply(snapshots)
-        last_pk = snapshots[-1].pk
+    for pks in chunks(stage.differing(), _LINES_AT_ONCE):
+        stage.apply(list(ERPSnapshot.objects.filter(pk__in=pks).order_by("pk")))
         context.stop.check()
     stage.mark_absent()
     return StageResult(
@@ -163,20 +161,18 @@ class _Diff:
         self._field_sets: dict[str, Mapping[str, Any]] = {}
         self._moves: dict[int, list[tuple[Status, Status]]] = {}
 
-    def differing(self, *, after: int) -> Iterator[ERPSnapshot]:
-        """The next snapshot rows whose line is new, or has another hash or presence."""
+    def differing(self) -> list[int]:
+        """The snapshot rows whose line is new, or has another hash or presence."""
         same = POLine.objects.filter(
             po_number=OuterRef("po_number"),
             line_number=OuterRef("line_number"),
-            row_hash=OuterRef("row_hash"),
             presence=OuterRef("presence"),
+            row_hash=OuterRef("row_hash"),
         )
-        rows = ERPSnapshot.objects.filter(run=self.run, pk__gt=after).order_by("pk")
+        rows = ERPSnapshot.objects.filter(run=self.run).order_by("pk")
         if not self.context.is_baseline:
             rows = rows.filter(~Exists(same))
-        return rows.only("po_number", "line_number", "presence", "values", "row_hash")[
-            :_LINES_AT_ONCE
-        ].iterator()
+        return list(rows.values_list("pk", flat=True))
 
     def apply(self, snapshots: list[ERPSnapshot]) -> None:
         """Works one chunk: decides for each row, then writes everything at once."""

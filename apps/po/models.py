@@ -169,7 +169,12 @@ class POLine(models.Model):
             ),
         ]
         indexes = [
-            models.Index(fields=["presence"], name="po_line_presence"),
+            # Each night asks for lines without this hash, and for active keys not seen: both are
+            # answered from the index alone.
+            models.Index(
+                fields=["po_number", "line_number", "presence", "row_hash"], name="po_line_unchanged"
+            ),
+            models.Index(fields=["presence", "po_number", "line_number"], name="po_line_presence"),
             models.Index(fields=["last_run"], name="po_line_last_run"),
             models.Index(fields=["presence_run"], name="po_line_presence_run"),
         ]
