@@ -405,6 +405,28 @@ def test_no_night_of_a_small_busy_world_would_be_refused(lines: int) -> None:
         assert accepted >= lines // 2 - 2
 
 
+def test_however_many_want_to_leave_a_tenth_goes_at_once_and_half_stays() -> None:
+    world = World(seed=1, lines=100, habits=Habits.only(cancel=1, vanish=1, close=1))
+    for _ in range(15):
+        before = len(world.truth.accepted())
+        world.live_one_night()
+        assert before - len(world.truth.accepted()) <= 0.1 * (before + 1)
+    assert 49 <= len(world.truth.accepted()) <= 51
+
+
+def test_faults_are_repaired_when_too_few_whole_lines_are_left_for_them() -> None:
+    world = World(seed=1, lines=200, habits=Habits.only(text_quantity=1, repair=0))
+    world.live_one_night()
+    assert len(world.truth.rejected()) == 8
+    world.habits = Habits.only(cancel=1, repair=0)
+    for _ in range(15):
+        night = world.live_one_night()
+        accepted, rejected = len(world.truth.accepted()), len(world.truth.rejected())
+        assert rejected <= 0.04 * (accepted + rejected + 1)
+    assert night.of(Happening.CANCELLED) == []
+    assert 0 < rejected < 8
+
+
 def test_calm_nights_have_no_faults() -> None:
     world = World(seed=1, lines=500, habits=Habits.calm())
     for _ in range(30):
