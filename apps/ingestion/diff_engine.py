@@ -106,6 +106,7 @@ def run(context: RunContext) -> StageResult:
 _STORED = tuple(name for name in ERP_OWNED_FIELDS if name != "supplier_code")
 _MARKS = (
     "pk", "generation", "po_number", "line_number", "supplier_id", "status", "presence",
+    "previous_presence", "presence_since", "presence_run",
     "field_set", "sku", "item", "unmapped",
 )  # fmt: skip
 _UPDATED = (
@@ -342,9 +343,9 @@ class _Diff:
         changed since the line's last applied values."""
         code = values["erp_status"]
         meaning = self.context.mapping.meaning(code)
-        code_changed = code != stored["erp_status"] or (
-            self._meaning_before(line["field_set"], code) != (meaning and meaning.value)
-        )
+        code_before = stored["erp_status"] or ""
+        meaning_before = self._meaning_before(line["field_set"], code_before)
+        code_changed = code != code_before or meaning != meaning_before
         quantities = ("ordered_quantity", "delivered_quantity")
         if not code_changed and all(values[name] == stored[name] for name in quantities):
             return None
@@ -353,6 +354,7 @@ class _Diff:
         return lifecycle.erp_move(
             Status(line["status"]),
             mapped=meaning,
+            previous_mapped=meaning_before,
             code_changed=code_changed,
             ordered=ordered,
             delivered=delivered,
@@ -379,9 +381,9 @@ class _Diff:
             )
         return self._silent[line_field_set]
 
-    def _meaning_before(self, line_field_set: str, code: str) -> str | None:
-        meaning: str | None = self._fields(line_field_set).get(STATUS_MAP, {}).get(code)
-        return meaning
+    def _meaning_before(self, line_field_set: str, code: str) -> Status | None:
+        meaning = self._fields(line_field_set).get(STATUS_MAP, {}).get(code)
+        return None if meaning is None else Status(meaning)
 
     def _fields(self, line_field_set: str) -> Mapping[str, Any]:
         """The field set a line was last read with."""
