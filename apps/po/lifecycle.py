@@ -33,7 +33,10 @@ def delivery_status(ordered: Decimal, delivered: Decimal) -> Status | None:
 
 
 def first_status(*, mapped: Status | None, ordered: Decimal, delivered: Decimal) -> Status:
-    """The status of a line seen for the first time. `mapped` is what its ERP code means, if known."""
+    """The status of a line seen for the first time.
+
+    `mapped` is what its ERP code means, None for a code that the mapping does not know.
+    """
     if mapped in FINAL:
         return mapped
     return delivery_status(ordered, delivered) or mapped or Status.PLANNED
@@ -61,14 +64,18 @@ def erp_move(
 ) -> Move | None:
     """The move that the ERP's new values ask for, or None.
 
-    `before_final` is the last status that was not final, `before_delivery` the one before the
-    first delivery; both are only used for moves backward. The caller asks only when code or
-    quantities changed.
+    None in any case when neither code nor quantities changed. `mapped` is what the ERP's code
+    means, None for a code that the mapping does not know. `before_final` is the last status that
+    was not final, `before_delivery` the one before the first delivery (planned where there was
+    none); both are only used for moves backward.
     """
+    if not code_changed and (ordered, delivered) == (previous_ordered, previous_delivered):
+        return None
     status, reason = current, ""
     implied = delivery_status(ordered, delivered)
     if mapped in FINAL:
-        if code_changed:
+        # Of closed and cancelled, what a person chose stands while the code says nothing new.
+        if code_changed or current not in FINAL:
             status, reason = mapped, _reported(mapped)
     elif current in FINAL:
         # A person's cancellation, or the ERP's own, stands while the code says nothing new.
@@ -76,7 +83,8 @@ def erp_move(
             before = before_delivery if before_final in DELIVERED else before_final
             status, reason = implied or _further(before, mapped), "Active again in the ERP"
     elif implied is None and current in DELIVERED and previous_delivered > 0:
-        status = _further(before_delivery, mapped)
+        # Quantities outrank the code: one that still tells of a delivery does not count here.
+        status = _further(before_delivery, None if mapped in DELIVERED else mapped)
         reason = "Delivered quantity corrected to nothing"
     elif implied == Status.PART_DELIVERED and current == Status.FULLY_DELIVERED:
         if delivered < previous_delivered:
@@ -85,7 +93,7 @@ def erp_move(
             status, reason = implied, "Ordered quantity raised"
     elif implied is not None:
         status, reason = _further(current, implied), "Delivered according to the ERP"
-    elif mapped is not None and code_changed:
+    elif mapped is not None:
         status, reason = _further(current, mapped), _reported(mapped)
     return None if status == current else Move(status=status, reason=reason)
 
