@@ -344,8 +344,9 @@ class _Diff:
         code = values["erp_status"]
         meaning = self.context.mapping.meaning(code)
         code_before = stored["erp_status"] or ""
-        meaning_before = self._meaning_before(line["field_set"], code_before)
-        code_changed = code != code_before or meaning != meaning_before
+        code_changed = code != code_before or meaning != self._meaning_before(
+            line["field_set"], code_before
+        )
         quantities = ("ordered_quantity", "delivered_quantity")
         if not code_changed and all(values[name] == stored[name] for name in quantities):
             return None
@@ -354,7 +355,6 @@ class _Diff:
         return lifecycle.erp_move(
             Status(line["status"]),
             mapped=meaning,
-            previous_mapped=meaning_before,
             code_changed=code_changed,
             ordered=ordered,
             delivered=delivered,
