@@ -25,6 +25,7 @@ os.environ.update(
     # Only for processes that forget to name theirs; the suite's own database is in memory.
     DATABASE_URL=os.environ.get("TEST_POSTGRES_URL")
     or f"sqlite:///{(_folder / 'unnamed.sqlite3').as_posix()}",
+    ERP_DATABASE_URL="",  # a test that needs an ERP names its own (tests/erp.py)
     BUSINESS_TIME_ZONE="UTC",
     INGESTION_RETRY_BACKOFF_SECONDS="0",
     # Processes that tests start run under the product's settings, not under these.
