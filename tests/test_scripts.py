@@ -89,6 +89,16 @@ class Wine:
         )
 
 
+def start(*command: str, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        ["wine", *command],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
 @pytest.fixture(scope="module")
 def wine_environment() -> Iterator[dict[str, str]]:
     if shutil.which("wine") is None:
@@ -102,19 +112,13 @@ def wine_environment() -> Iterator[dict[str, str]]:
             "WINEDEBUG": "-all",
             "WINEDLLOVERRIDES": "mscoree,mshtml=",
         }
-        # While one console stays open, Wine's helpers stay too; else each test would start them, and
-        # wait until they go.
-        subprocess.run(["wineserver", "-p"], env=environment, check=True)
-        keeper = subprocess.Popen(
-            ["wine", "cmd"],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        start("wineboot", "--init", environment=environment).communicate()
+        # While one console stays open, Wine's helpers stay too. Else each test would start them,
+        # and wait until they go.
+        console = start("cmd", environment=environment)
         yield environment
         subprocess.run(["wineserver", "-k", "-w"], env=environment, check=True)
-        keeper.communicate()
+        console.communicate()
 
 
 @pytest.fixture
