@@ -344,18 +344,18 @@ class _Diff:
         code = values["erp_status"]
         meaning = self.context.mapping.meaning(code)
         code_before = stored["erp_status"] or ""
-        code_changed = code != code_before or meaning != self._meaning_before(
-            line["field_set"], code_before
-        )
+        meaning_before = self._meaning_before(line["field_set"], code_before)
+        told_anew = code != code_before or meaning != meaning_before
         quantities = ("ordered_quantity", "delivered_quantity")
-        if not code_changed and all(values[name] == stored[name] for name in quantities):
+        if not told_anew and all(values[name] == stored[name] for name in quantities):
             return None
         before_final, before_delivery = self._earlier_statuses(line["pk"])
         ordered, delivered = (Decimal(values[name]) for name in quantities)
         return lifecycle.erp_move(
             Status(line["status"]),
             mapped=meaning,
-            code_changed=code_changed,
+            previous_mapped=meaning_before,
+            code_changed=code != code_before,
             ordered=ordered,
             delivered=delivered,
             previous_ordered=line["ordered_quantity"],

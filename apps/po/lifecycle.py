@@ -54,6 +54,7 @@ def erp_move(
     current: Status,
     *,
     mapped: Status | None,
+    previous_mapped: Status | None,
     code_changed: bool,
     ordered: Decimal,
     delivered: Decimal,
@@ -64,22 +65,25 @@ def erp_move(
 ) -> Move | None:
     """The move that the ERP's new values ask for, or None.
 
-    None in any case when neither code nor quantities changed. `mapped` is what the ERP's code
-    means, None for a code that the mapping does not know. `before_final` is the last status that
-    was not final, `before_delivery` the one before the first delivery (planned where there was
-    none); both are only used for moves backward.
+    None in any case when neither code nor quantities changed, nor what the mapping makes of the
+    code. `mapped` and `previous_mapped` are what the code means now and meant before, None for one
+    that the mapping does not know. `before_final` is the last status that was not final,
+    `before_delivery` the one before the first delivery (planned where there was none); both are
+    only used for moves backward.
     """
-    if not code_changed and (ordered, delivered) == (previous_ordered, previous_delivered):
+    told_anew = code_changed or mapped != previous_mapped
+    if not told_anew and (ordered, delivered) == (previous_ordered, previous_delivered):
         return None
     status, reason = current, ""
     implied = delivery_status(ordered, delivered)
     if mapped in FINAL:
-        # Of closed and cancelled, what a person chose stands while the code says nothing new.
-        if code_changed or current not in FINAL:
+        # Of closed and cancelled, what a person chose stands while the ERP says nothing new.
+        if told_anew or current not in FINAL:
             status, reason = mapped, _reported(mapped)
     elif current in FINAL:
-        # A person's cancellation, or the ERP's own, stands while the code says nothing new.
-        if code_changed:
+        # A person's cancellation stands while the code itself is the same, and an unknown code
+        # moves nothing; but a line that the ERP had closed is active again whatever it says now.
+        if previous_mapped in FINAL or (code_changed and mapped is not None):
             before = before_delivery if before_final in DELIVERED else before_final
             status, reason = implied or _further(before, mapped), "Active again in the ERP"
     elif implied is None and current in DELIVERED and previous_delivered > 0:

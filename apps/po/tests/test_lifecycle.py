@@ -44,6 +44,7 @@ def moved(
     return erp_move(
         current,
         mapped=now.means,
+        previous_mapped=before.means,
         code_changed=now.code != before.code,
         ordered=Decimal(now.ordered),
         delivered=Decimal(now.delivered),
@@ -104,7 +105,12 @@ def test_nothing_moves_while_neither_code_nor_quantities_change(
     assert moved(current, same, same) is None
 
 
-def test_a_code_that_came_into_the_mapping_later_moves_the_line_with_its_next_quantity() -> None:
+def test_a_code_that_the_mapping_comes_to_know_moves_the_line_at_once() -> None:
+    unknown = Erp(code="P", means=None)
+    assert status_after(PLANNED, unknown, replace(unknown, means=IN_PRODUCTION)) == IN_PRODUCTION
+
+
+def test_a_line_behind_its_code_catches_up_with_its_next_quantity() -> None:
     erp = Erp(code="P", means=IN_PRODUCTION)
     assert status_after(PLANNED, erp, replace(erp, ordered=120)) == IN_PRODUCTION
 
@@ -123,7 +129,13 @@ def test_a_closed_or_cancelled_code_outranks_the_quantities(
 
 
 @pytest.mark.parametrize("current", [*OPEN, FULLY])
-def test_a_code_that_the_mapping_has_come_to_close_closes_with_the_next_quantity(
+def test_a_code_that_the_mapping_comes_to_close_closes_at_once(current: Status) -> None:
+    erp = Erp(code="H", means=None)
+    assert status_after(current, erp, replace(erp, means=CLOSED)) == CLOSED
+
+
+@pytest.mark.parametrize("current", [*OPEN, FULLY])
+def test_a_line_left_open_under_a_closed_code_closes_with_its_next_quantity(
     current: Status,
 ) -> None:
     erp = Erp(code="H", means=CLOSED)
@@ -183,6 +195,12 @@ def test_a_line_that_turns_active_undelivered_reopens_to_its_last_status_that_wa
 ) -> None:
     before, now = Erp(code="C", means=current), Erp(code="O", means=means)
     assert status_after(current, before, now, before_final=before_final) == before_final
+
+
+def test_a_line_reopens_when_the_mapping_no_longer_closes_its_code() -> None:
+    before = Erp(code="H", means=CLOSED)
+    now = replace(before, means=None)
+    assert status_after(CLOSED, before, now, before_final=READY) == READY
 
 
 def test_a_line_that_turns_active_under_a_code_further_forward_reopens_there() -> None:
@@ -275,6 +293,15 @@ def test_a_person_s_cancellation_stands_while_the_code_is_the_same(
 def test_a_person_s_cancellation_yields_to_a_new_active_code() -> None:
     now = Erp(code="P", means=IN_PRODUCTION)
     assert status_after(CANCELLED, Erp(), now, before_final=READY) == READY
+
+
+def test_a_person_s_cancellation_does_not_yield_to_a_new_meaning_of_the_same_code() -> None:
+    now = Erp(means=IN_PRODUCTION)
+    assert moved(CANCELLED, Erp(), now, before_final=READY) is None
+
+
+def test_a_person_s_cancellation_does_not_yield_to_an_unknown_code() -> None:
+    assert moved(CANCELLED, Erp(), Erp(code="?", means=None), before_final=READY) is None
 
 
 def test_what_a_person_closed_after_the_erp_cancelled_it_stays_closed() -> None:
