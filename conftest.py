@@ -6,6 +6,9 @@ import pytest
 from django.test import TransactionTestCase
 from hypothesis import HealthCheck, settings
 
+# Lets the suite empty its append-only tables between transactional tests.
+pytest_plugins = ["tests.append_only"]
+
 # "ci", the default, is the same few examples every time; "thorough" searches anew, for longer.
 _slow_is_fine = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", _slow_is_fine, derandomize=True, max_examples=25)
