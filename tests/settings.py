@@ -22,9 +22,10 @@ os.environ.update(
     ENV_FILE=os.devnull,
     SECRET_KEY="only-for-tests-and-not-a-secret-but-fifty-characters-long",
     LOG_DIR=str(_folder / "log"),
-    # Only for processes that forget to name theirs; the suite's own database is in memory.
+    # The suite's own database is in memory; this keeps a process that names none away from the
+    # developer's.
     DATABASE_URL=os.environ.get("TEST_POSTGRES_URL")
-    or f"sqlite:///{(_folder / 'unnamed.sqlite3').as_posix()}",
+    or f"sqlite:///{_folder.as_posix()}/po.sqlite3",
     ERP_DATABASE_URL="",  # a test that needs an ERP names its own (tests/erp.py)
     BUSINESS_TIME_ZONE="UTC",
     INGESTION_RETRY_BACKOFF_SECONDS="0",

@@ -207,10 +207,13 @@ def test_the_file_of_a_windows_editor_is_read_and_the_real_environment_wins(
     assert settings.AT_RISK_DAYS == 3
 
 
-def test_development_needs_no_environment_at_all(load: Load) -> None:
+def test_development_needs_no_environment_and_reads_the_simulated_erp(load: Load) -> None:
     settings = load("development")
     assert settings.DATABASES["default"]["NAME"] == str(ROOT / "var" / "po_tracking.sqlite3")
-    assert "erp" not in settings.DATABASES
+    erp = settings.DATABASES["erp"]["NAME"]
+    assert erp.startswith("file:")
+    assert erp.endswith("/var/demo_erp.sqlite3?mode=ro")
+    assert Path(settings.ERP_MAPPING_FILE).is_file()
 
 
 def test_the_example_file_names_every_variable_that_settings_read_and_no_other() -> None:
