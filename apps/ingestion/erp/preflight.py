@@ -1,16 +1,19 @@
-"""Tells whether a run would work: columns, and whether the ERP's login can write."""
+"""Tells whether a run would work: tables, columns, and whether the ERP's login can write."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from django.conf import settings
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from apps.ingestion.erp.mapping import Column, MappingError, Relation, nearest
+from apps.ingestion.erp.mapping import Column, ErpMapping, MappingError, Relation, nearest
 from apps.ingestion.erp.reader import ErpReader, explained
 from apps.ingestion.erp.tables import parse_table_name, quoted_table
-from apps.ingestion.errors import ErpError
+from apps.ingestion.errors import ErpError, TransientErpError
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,37 @@ class Table:
 
     name: str
     columns: dict[str, str]  # name -> type as the ERP calls it, "" where it does not say
+
+    def type_of(self, column: str, *, exact: bool) -> str | None:
+        """The column's type, or None when there is no such column."""
+        if column in self.columns or exact:
+            return self.columns.get(column)
+        return next(
+            (kind for name, kind in self.columns.items() if name.lower() == column.lower()), None
+        )
+
+
+@dataclass(frozen=True)
+class Use:
+    """A column that the mapping needs, and the key of the mapping that asks for it."""
+
+    relation: Relation
+    key: str
+    column: Column
+
+
+@dataclass
+class Examination:
+    """How the mapping and the ERP's tables fit together."""
+
+    tables: dict[tuple[str, str], Table] = field(default_factory=dict)  # by (section, join)
+    problems: list[str] = field(default_factory=list)
+    exact_names: bool = False
+
+    def type_of(self, relation: Relation, column: Column) -> str | None:
+        """The column's type, or None when it was not found."""
+        table = self.tables.get((relation.section, column.join))
+        return None if table is None else table.type_of(column.name, exact=self.exact_names)
 
 
 @dataclass(frozen=True)
@@ -29,64 +63,172 @@ class WriteProof:
     statement: str
 
 
+@dataclass(frozen=True)
+class Server:
+    """Where the ERP is, as the server itself tells it."""
+
+    product: str
+    address: str
+    login: str
+
+
 def ensure_readable(reader: ErpReader) -> None:
     """The short form of check_erp, before each extraction; inside `reader.reading()`.
 
-    Raises MappingError for columns the ERP does not have, ErpError for a login that can write.
+    Raises MappingError for what the ERP does not have, ErpError for a login that can write.
     """
-    problems = missing_columns(reader)
-    if problems:
-        raise MappingError(problems, reader.mapping.source)
-    proof = write_proof(reader)
+    found = examine(reader.mapping, reader.custom_columns, reader.connection)
+    if found.problems:
+        raise MappingError(found.problems, reader.mapping.source)
+    proof = write_proof(reader.mapping, reader.connection)
     if proof.can_write and not settings.ERP_ALLOW_WRITABLE_LOGIN:
-        raise ErpError(
-            f"The ERP's login can write: {proof.statement}.",
-            "Use a login that may only SELECT (docs/operations.md), or, if the ERP cannot "
-            "restrict it, set ERP_ALLOW_WRITABLE_LOGIN=true.",
-        )
+        raise writable_login(proof)
 
 
-def missing_columns(reader: ErpReader) -> list[str]:
-    """Every mapped column that its table does not have, with the nearest name it does have."""
-    problems = []
-    wanted: list[tuple[Relation, str, Column]] = [
-        (reader.mapping.lines, field, column)
-        for field, source in reader.mapping.lines.fields.items()
-        for column in source.columns
-    ]
-    wanted += [
-        (reader.mapping.lines, f"custom column {slot}", column)
-        for slot, column in reader.custom_columns.items()
-    ]
-    relations = [reader.mapping.lines]
-    if reader.mapping.deliveries is not None:
-        relations.append(reader.mapping.deliveries)
-        wanted += [
-            (reader.mapping.deliveries, field, column)
-            for field, source in reader.mapping.deliveries.fields.items()
-            for column in source.columns
-        ]
-    for relation in relations:
-        for name, join in relation.joins.items():
-            wanted += [(relation, f"joins.{name}.on", Column(name, own)) for own, _ in join.on]
-            wanted += [(relation, f"joins.{name}.on", other) for _, other in join.on]
-    tables: dict[tuple[str, str], Table] = {}
-    for relation, key, column in wanted:
-        name = relation.joins[column.join].table if column.join else relation.table
-        if (relation.section, column.join) not in tables:
-            tables[relation.section, column.join] = table_of(name, reader.connection)
-        real = tables[relation.section, column.join].columns
-        # Names are compared as the engines do: without case, where nothing else fits.
-        if column.name not in real and column.name.lower() not in {n.lower() for n in real}:
-            problems.append(
-                f'[{relation.section}] {key}: table {name} has no column "{column.name}"'
-                f"{nearest(column.name, real)}"
+def writable_login(proof: WriteProof) -> ErpError:
+    """The error of a login that may do more than read."""
+    return ErpError(
+        f"The ERP's login can write: {proof.statement}.",
+        "Use a login that may only SELECT (docs/operations.md), or, if the ERP cannot "
+        "restrict it, set ERP_ALLOW_WRITABLE_LOGIN=true.",
+    )
+
+
+def examine(
+    mapping: ErpMapping, custom_columns: Mapping[str, Column], connection: BaseDatabaseWrapper
+) -> Examination:
+    """Compares every table and column that the mapping names with the ERP's own.
+
+    Raises TransientErpError when the ERP cannot be asked now; all else is a problem of the result.
+    """
+    # SQLite and, as a rule, SQL Server find a column whatever its case; PostgreSQL does not.
+    found = Examination(exact_names=connection.vendor == "postgresql")
+    for relation in _relations(mapping):
+        for join, name in _table_names(relation):
+            if not name:
+                continue  # the mapping lacks the table's name and has been told so
+            where = f"{relation.section}.joins.{join}" if join else relation.section
+            try:
+                found.tables[relation.section, join] = table_of(name, connection)
+            except TransientErpError:
+                raise
+            except ErpError as error:
+                found.problems.append(f"[{where}] table: {error.message}")
+    for use in _uses(mapping, custom_columns):
+        table = found.tables.get((use.relation.section, use.column.join))
+        if table is not None and found.type_of(use.relation, use.column) is None:
+            found.problems.append(
+                f"[{use.relation.section}] {use.key}: table {table.name} has no column "
+                f'"{use.column.name}"{nearest(str(use.column), _writable_names(found, use))}'
             )
-    return problems
+    return found
 
 
 def table_of(name: str, connection: BaseDatabaseWrapper) -> Table:
-    """The table's real columns and their types. Raises ErpError when it cannot be read."""
+    """The table's real columns and their types. Raises ErpError when it cannot be read.
+
+    On PostgreSQL a statement that fails would end the reading transaction, so there the catalogue
+    is asked, and only columns that the login may read count.
+    """
+    if connection.vendor == "postgresql":
+        columns = _columns_on_postgresql(name, connection)
+    else:
+        columns = _columns_by_select(name, connection)
+    if not columns:
+        known = _known_tables(connection)
+        raise ErpError(
+            f'the ERP has no table or view "{name}" that this login may read{nearest(name, known)}',
+            "Correct the table in the mapping file, or let the ERP's administrator grant the login "
+            "SELECT on it.",
+        )
+    return Table(name, columns)
+
+
+def write_proof(mapping: ErpMapping, connection: BaseDatabaseWrapper) -> WriteProof:
+    """Asks the server whether the login could write to the mapped tables, all of which exist."""
+    if connection.vendor == "sqlite":
+        return WriteProof(False, "the file is opened with mode=ro, SQLite refuses every write")
+    ask = _ask_postgresql if connection.vendor == "postgresql" else _ask_sql_server
+    tables = {name for relation in _relations(mapping) for _, name in _table_names(relation)}
+    writable = sorted(name for name in tables if ask(connection, name))
+    if writable:
+        return WriteProof(True, f"the server grants it writing to {', '.join(writable)}")
+    return WriteProof(False, "the server grants this login no writing to the mapped tables")
+
+
+def server_of(connection: BaseDatabaseWrapper) -> Server:
+    """Asks the server what it is. Raises ErpError."""
+    given = connection.settings_dict
+    with explained(), connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute("SELECT sqlite_version()")
+            file = unquote(re.sub(r"^file:(.*)\?mode=ro$", r"\1", str(given["NAME"])))
+            return Server(f"SQLite {cursor.fetchone()[0]}", file, "")
+        if connection.vendor == "postgresql":
+            cursor.execute(
+                "SELECT current_setting('server_version'), current_database(), current_user"
+            )
+            version, database, login = cursor.fetchone()
+            host = ":".join(filter(None, [given["HOST"], str(given["PORT"] or "")]))
+            return Server(f"PostgreSQL {version}", f"{host}/{database}", login)
+        cursor.execute(
+            "SELECT CAST(SERVERPROPERTY('ProductVersion') AS nvarchar(60)), @@SERVERNAME, "
+            "DB_NAME(), SUSER_SNAME()"
+        )
+        version, host, database, login = cursor.fetchone()
+        return Server(f"SQL Server {version}", f"{host}/{database}", login)
+
+
+def has_moving_reads(connection: BaseDatabaseWrapper) -> bool:
+    """Whether rows may move under a reading run: SQL Server without any row versioning."""
+    if connection.vendor != "microsoft":
+        return False
+    with explained(), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT snapshot_isolation_state, is_read_committed_snapshot_on "
+            "FROM sys.databases WHERE database_id = DB_ID()"
+        )
+        row = cursor.fetchone()
+    return row is not None and not any(row)
+
+
+def _relations(mapping: ErpMapping) -> list[Relation]:
+    return [mapping.lines] if mapping.deliveries is None else [mapping.lines, mapping.deliveries]
+
+
+def _table_names(relation: Relation) -> list[tuple[str, str]]:
+    """(join, table) of the relation itself, whose join is "", and of its joins."""
+    return [("", relation.table), *((name, join.table) for name, join in relation.joins.items())]
+
+
+def _uses(mapping: ErpMapping, custom_columns: Mapping[str, Column]) -> Iterator[Use]:
+    for relation in _relations(mapping):
+        for name, source in relation.fields.items():
+            for column in source.columns:
+                yield Use(relation, name, column)
+        for name, join in relation.joins.items():
+            for own, other in join.on:
+                yield Use(relation, f"joins.{name}.on", Column(name, own))
+                yield Use(relation, f"joins.{name}.on", other)
+    for slot, column in custom_columns.items():
+        yield Use(mapping.lines, f"custom column {slot}", column)
+
+
+def _writable_names(found: Examination, use: Use) -> list[str]:
+    """The columns that exist, as the mapping would write them."""
+    if use.key.endswith(".on") and use.column.join:
+        return list(found.tables[use.relation.section, use.column.join].columns)
+    return [
+        str(Column(join, name))
+        for (section, join), table in found.tables.items()
+        if section == use.relation.section
+        for name in table.columns
+    ]
+
+
+def _columns_by_select(name: str, connection: BaseDatabaseWrapper) -> dict[str, str]:
+    if not _exists(name, connection):
+        return {}
     with explained(), connection.cursor() as cursor:
         cursor.execute(f"SELECT * FROM {quoted_table(name, connection)} WHERE 1 = 0")  # noqa: S608  # quoted
         names = [column[0] for column in cursor.description]
@@ -103,30 +245,64 @@ def table_of(name: str, connection: BaseDatabaseWrapper) -> Table:
                 [parts[-1], schema, schema],
             )
             types = dict(cursor.fetchall())
-    return Table(name, {column: types.get(column, "") for column in names})
+    return {column: types.get(column, "") for column in names}
 
 
-def write_proof(reader: ErpReader) -> WriteProof:
-    """Asks the server whether the login could write to the mapped tables."""
-    connection = reader.connection
-    if connection.vendor == "sqlite":
-        return WriteProof(False, "the file is opened with mode=ro, SQLite refuses every write")
-    tables = [reader.mapping.lines.table, *(j.table for j in reader.mapping.lines.joins.values())]
-    if reader.mapping.deliveries is not None:
-        tables.append(reader.mapping.deliveries.table)
-    ask = _ask_postgresql if connection.vendor == "postgresql" else _ask_sql_server
-    writable = sorted({name for name in tables if ask(connection, name)})
-    if writable:
-        return WriteProof(True, f"the server grants it writing to {', '.join(writable)}")
-    return WriteProof(False, "the server grants this login no writing to the mapped tables")
+def _exists(name: str, connection: BaseDatabaseWrapper) -> bool:
+    parts = parse_table_name(name)
+    if connection.vendor == "microsoft" and len(parts) > 3:
+        return True  # on a linked server, whose catalogue is not ours to ask
+    with explained(), connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute(
+                "SELECT MAX(name) FROM sqlite_master "
+                "WHERE type IN ('table', 'view') AND lower(name) = lower(%s)",
+                [parts[-1]],
+            )
+        else:
+            cursor.execute("SELECT OBJECT_ID(%s)", [quoted_table(name, connection)])
+        return cursor.fetchone()[0] is not None
+
+
+def _columns_on_postgresql(name: str, connection: BaseDatabaseWrapper) -> dict[str, str]:
+    with explained(), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
+            "WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped "
+            "AND has_column_privilege(attrelid, attnum, 'SELECT') ORDER BY attnum",
+            [quoted_table(name, connection)],
+        )
+        return dict(cursor.fetchall())
+
+
+_TABLE_LISTS = {
+    "sqlite": "SELECT NULL, name FROM sqlite_master WHERE type IN ('table', 'view')",
+    "postgresql": (
+        "SELECT CASE WHEN pg_table_is_visible(pg_class.oid) THEN NULL ELSE nspname END, relname "
+        "FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+        "WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND nspname NOT IN ('pg_catalog', "
+        "'information_schema', 'pg_toast') AND has_any_column_privilege(pg_class.oid, 'SELECT')"
+    ),
+    "microsoft": "SELECT table_schema, table_name FROM information_schema.tables",
+}
+
+
+def _known_tables(connection: BaseDatabaseWrapper) -> list[str]:
+    """The tables and views that the login sees, as the mapping would write them."""
+    with explained(), connection.cursor() as cursor:
+        cursor.execute(_TABLE_LISTS[connection.vendor])
+        return sorted(
+            ".".join(part if re.fullmatch(r"\w+", part) else f"[{part}]" for part in parts if part)
+            for parts in cursor.fetchall()
+        )
 
 
 def _ask_postgresql(connection: BaseDatabaseWrapper, table: str) -> bool:
     with explained(), connection.cursor() as cursor:
         cursor.execute(
-            "SELECT has_table_privilege(%s, 'INSERT') OR has_table_privilege(%s, 'UPDATE') "
-            "OR has_table_privilege(%s, 'DELETE') OR has_table_privilege(%s, 'TRUNCATE')",
-            [quoted_table(table, connection)] * 4,
+            "SELECT has_any_column_privilege(%s, 'INSERT, UPDATE') "
+            "OR has_table_privilege(%s, 'DELETE, TRUNCATE')",
+            [quoted_table(table, connection)] * 2,
         )
         return bool(cursor.fetchone()[0])
 
