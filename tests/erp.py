@@ -27,6 +27,7 @@ def use_erp(database: Path | str, mapping: Path | str) -> Iterator[None]:
         connections.settings[ERP_ALIAS] = connections.configure_settings(
             {"default": {}, ERP_ALIAS: erp_database(url)}
         )[ERP_ALIAS]
+        _allow_connecting()
         try:
             with override_settings(ERP_MAPPING_FILE=str(mapping_file)):
                 yield
@@ -34,3 +35,16 @@ def use_erp(database: Path | str, mapping: Path | str) -> Iterator[None]:
             connections[ERP_ALIAS].close()
             del connections[ERP_ALIAS]
             del connections.settings[ERP_ALIAS]
+
+
+def _allow_connecting() -> None:
+    """Django's test cases forbid connections that they do not wrap in a transaction; the ERP is
+    none of theirs."""
+    connection = connections[ERP_ALIAS]
+
+    def ensure_connection() -> None:
+        if connection.connection is None:
+            with connection.wrap_database_errors:
+                connection.connect()
+
+    connection.ensure_connection = ensure_connection  # type: ignore[method-assign]  # for the test

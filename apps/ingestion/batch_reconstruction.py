@@ -22,13 +22,17 @@ from apps.batches.models import Batch, Kind, ReceiptDateNote
 from apps.core.bulk import chunks, insert_rows, update_rows
 from apps.ingestion.context import RunContext, StageResult
 from apps.ingestion.erp.fields import RECEIPTS
-from apps.ingestion.models import ERPReceipt, ERPSnapshot, ReceiptSnapshot, RejectedRow
-from apps.ingestion.snapshot import snapshot_of_line
+from apps.ingestion.errors import Notice
+from apps.ingestion.models import ERPReceipt, ReceiptSnapshot
+from apps.ingestion.snapshot import receipts_of_tonights_lines, snapshot_of_line, vanished
+from apps.po.lifecycle import Status
 from apps.po.models import POLine, Presence
 
 STAGE = "batches"
 _LINES_AT_ONCE = 1_000
 _IDS_AT_ONCE = 400
+# A line that the ERP itself still has among its active ones.
+_NOT_ENDED = (Presence.PRESENT, Presence.AGED_OUT)
 
 _BATCH_FIELDS = (
     "po_line_id",
@@ -58,6 +62,7 @@ class Line:
     in_date: date | None
     is_new: bool
     is_retired: bool
+    is_cancelled: bool
     delivered_changed: bool
 
 
@@ -103,19 +108,21 @@ def between_runs(line: Line, *, previous_date: date | None, run_date: date) -> P
 def run(context: RunContext) -> StageResult:
     """Writes tonight's batches."""
     stage = _Batches(context)
+    if _receipts_read_anew(context):
+        POLine.objects.filter(receipts_known=True).update(receipts_known=False)
     if context.mapping.deliveries is not None:
         stage.adopt_receipts()
         stage.apply_receipts()
         stage.apply_vanished_receipts()
-    elif _had_receipts(context):
-        POLine.objects.filter(receipts_known=True).update(receipts_known=False)
     stage.apply_quantities()
-    return StageResult(counts={"batches_reconstructed": stage.written})
+    return StageResult(counts={"batches_reconstructed": stage.written}, notices=stage.notices())
 
 
-def _had_receipts(context: RunContext) -> bool:
+def _receipts_read_anew(context: RunContext) -> bool:
+    """Whether the last applied run read receipts from elsewhere, or tonight reads none."""
     previous = context.previous_run
-    return previous is not None and RECEIPTS in (previous.field_set.fields if previous.field_set else {})
+    before = previous.field_set.fields if previous and previous.field_set else {}
+    return RECEIPTS in before and before[RECEIPTS] != context.rows.field_set.get(RECEIPTS)
 
 
 class _Batches:
@@ -125,6 +132,22 @@ class _Batches:
         self.previous_date = context.previous_run.run_date if context.previous_run else None
         self.with_receipts = context.mapping.deliveries is not None
         self.written = 0
+        self.received_though_cancelled: list[Line] = []
+
+    def notices(self) -> list[Notice]:
+        """Deliveries on lines that a person cancelled: somebody should know."""
+        lines = self.received_though_cancelled
+        if not lines:
+            return []
+        first = " / ".join(lines[0].key)
+        return [
+            Notice(
+                STAGE,
+                f"{len(lines):,} line(s) received goods although a person cancelled them; the first: "
+                f"{first}.",
+                "Ask the supplier and the ERP's users; the lines stay cancelled.",
+            )
+        ]
 
     def adopt_receipts(self) -> None:
         """Lines whose batches were made without receipts: tonight's receipts are what those
@@ -145,6 +168,10 @@ class _Batches:
                 [(by_key[r.po_number, r.line_number].pk, r) for r in tonight],
                 self._known({r.receipt_id for r in tonight}),
             )
+            # What vanished while receipts were not read is in those batches too.
+            gone = vanished(receipts_of_tonights_lines(self.run).filter(po_line__in=some), self.run)
+            for few in chunks(list(gone.values_list("pk", flat=True)), _IDS_AT_ONCE):
+                update_rows(ERPReceipt, ("quantity",), [("0", pk) for pk in few])
             self._write([(line, self._between_runs(line)) for line in found])
             update_rows(POLine, ("receipts_known",), [(True, pk) for pk in some])
             self.context.stop.check()
@@ -169,22 +196,8 @@ class _Batches:
 
     def apply_vanished_receipts(self) -> None:
         """An id that the ERP no longer has takes its quantity back."""
-        line_tonight = ERPSnapshot.objects.filter(
-            run=self.run,
-            po_number=OuterRef("po_line__po_number"),
-            line_number=OuterRef("po_line__line_number"),
-        )
-        by_id = {"run": self.run, "receipt_id": OuterRef("receipt_id")}
-        vanished = (
-            ERPReceipt.objects.filter(
-                Exists(line_tonight),
-                ~Exists(ReceiptSnapshot.objects.filter(**by_id)),
-                ~Exists(RejectedRow.objects.filter(relation="deliveries", **by_id)),
-            )
-            .exclude(quantity=0)
-            .exclude(po_line__presence=Presence.RETIRED)
-        )
-        for some in chunks(list(vanished.order_by("pk")), _IDS_AT_ONCE):
+        gone = vanished(receipts_of_tonights_lines(self.run), self.run)
+        for some in chunks(list(gone.order_by("pk")), _IDS_AT_ONCE):
             lines = {line.pk: line for line in self._lines([r.po_line_id for r in some])}
             parts: dict[int, list[Part]] = defaultdict(list)
             for receipt in some:
@@ -286,7 +299,7 @@ class _Batches:
             )
             for row in POLine.objects.filter(pk__in=some).order_by("pk").values(
                 "pk", "po_number", "line_number", "supplier_id", "ordered_quantity",
-                "delivered_quantity", "batched_quantity", "in_date", "first_run", "presence",
+                "delivered_quantity", "batched_quantity", "in_date", "first_run", "presence", "status",
             ):  # fmt: skip
                 lines.append(
                     Line(
@@ -299,6 +312,8 @@ class _Batches:
                         in_date=row["in_date"],
                         is_new=row["first_run"] == self.run.pk,
                         is_retired=row["presence"] == Presence.RETIRED,
+                        is_cancelled=row["status"] == Status.CANCELLED
+                        and row["presence"] in _NOT_ENDED,
                         delivered_changed=row["pk"] in changed,
                     )
                 )
@@ -321,6 +336,8 @@ class _Batches:
         rows: list[tuple[Any, ...]] = []
         totals: list[tuple[Any, ...]] = []
         for line, parts in made:
+            if line.is_cancelled and any(part.quantity > 0 for part in parts):
+                self.received_though_cancelled.append(line)
             for part in parts:
                 line.batched += part.quantity
                 over = part.quantity > 0 and line.batched > line.ordered

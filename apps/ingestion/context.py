@@ -103,6 +103,7 @@ class Extract:
     unknown_codes: Counter[str] = field(default_factory=Counter)
     unreadable_custom: Counter[str] = field(default_factory=Counter)
     duplicates: int = 0
+    overridden: list[str] = field(default_factory=list)
 
 
 @dataclass

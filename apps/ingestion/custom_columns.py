@@ -37,6 +37,7 @@ def erp_fed_slots() -> dict[str, str]:
 def run(context: RunContext) -> StageResult:
     """Writes what differs; the caller gives it a savepoint of its own."""
     if not context.rows.custom_field_set:
+        _forget_slots(context)
         return StageResult(counts={"custom_columns_populated": 0})
     stage = _CustomColumns(context)
     for pks in chunks(stage.differing(), _LINES_AT_ONCE):
@@ -48,6 +49,16 @@ def run(context: RunContext) -> StageResult:
             "change_events_detected": stage.changes,
         }
     )
+
+
+def _forget_slots(context: RunContext) -> None:
+    """No slot is fed any more: one that is fed again later is read for the first time."""
+    previous = context.previous_run
+    if previous and previous.custom_field_set and previous.custom_field_set.fields:
+        digest = context.rows.custom_field_set_digest
+        POLine.objects.exclude(custom_field_set=digest).update(
+            custom_field_set=digest, custom_hash=""
+        )
 
 
 class _CustomColumns:
@@ -85,10 +96,15 @@ class _CustomColumns:
             told: Mapping[str, Canonical] = {
                 slot: snapshot.values[slot] for slot in self.slots if slot in snapshot.values
             }
-            changed = compare(
-                line["custom_erp_values"], told, self._silent_slots(line["custom_field_set"])
-            )
+            silent = self._silent_slots(line["custom_field_set"])
+            changed = compare(line["custom_erp_values"], told, silent)
             changes += [to_event(change, line["pk"], line["supplier_id"]) for change in changed]
+            # An unreadable value that is read from elsewhere now: the old one is no predecessor.
+            erp_values = {
+                slot: value
+                for slot, value in line["custom_erp_values"].items()
+                if slot not in silent
+            } | told
             sources = dict(line["custom_sources"])
             written = tuple(slot for slot in told if sources.get(slot) != BY_USER)
             for slot in written:
@@ -102,7 +118,7 @@ class _CustomColumns:
                 (
                     *(told[slot] for slot in written),
                     json.dumps(sources),
-                    json.dumps({**line["custom_erp_values"], **told}, ensure_ascii=False),
+                    json.dumps(erp_values, ensure_ascii=False),
                     snapshot.custom_hash,
                     self.context.rows.custom_field_set_digest,
                     self.context.run.pk,

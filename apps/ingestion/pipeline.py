@@ -247,7 +247,11 @@ class _Night:
             audit.record(
                 [
                     audit.Event(
-                        event_type=EventType.INGESTION_COMPLETED, data=Report.of(self.run).as_dict()
+                        event_type=EventType.INGESTION_COMPLETED,
+                        reason="; ".join(
+                            f"--accept-drop: {why}" for why in self.context.extract.overridden
+                        ),
+                        data=Report.of(self.run).as_dict(),
                     )
                 ],
                 actor=INGESTION,

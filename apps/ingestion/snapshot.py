@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from itertools import groupby
 from typing import Any
@@ -28,7 +28,7 @@ from tenacity import (
 
 from apps.core.bulk import chunks, insert_rows
 from apps.ingestion.context import Extract, RunContext, StageResult
-from apps.ingestion.erp.mapping import DELIVERY_FIELDS
+from apps.ingestion.erp.mapping import DELIVERY_FIELDS, ErpMapping
 from apps.ingestion.erp.preflight import ensure_readable
 from apps.ingestion.erp.rows import ReceiptReader, Rejection, Row
 from apps.ingestion.errors import Notice, RefusedError, TransientErpError
@@ -48,6 +48,8 @@ STAGE = "snapshot"
 _PRESENT = Presence.PRESENT.value
 _DELETE_AT_ONCE = 10_000
 _KEYS_AT_ONCE = 400
+# Of fewer receipts any share may vanish in a night; of so many it is the relation that is wrong.
+_RECEIPTS_THAT_PROVE = 20
 
 _SNAPSHOT_FIELDS = (
     "run_id",
@@ -79,7 +81,7 @@ def run(context: RunContext) -> StageResult:
         retry=retry_if_exception_type(TransientErpError),
         stop=stop_after_attempt(max(1, settings.INGESTION_RETRY_ATTEMPTS)),
         wait=wait_exponential_jitter(
-            initial=settings.INGESTION_RETRY_BACKOFF_SECONDS,
+            multiplier=settings.INGESTION_RETRY_BACKOFF_SECONDS,
             jitter=settings.INGESTION_RETRY_BACKOFF_SECONDS,
         ),
         sleep=context.stop.pause,
@@ -123,6 +125,7 @@ def _read_everything(context: RunContext) -> None:
         ensure_readable(context.reader)
         _extract(context)
         _settle_duplicates(context, extracted=True)
+        _drop_unknown_aged(context)
         _check_plausible(context)
         _look_up(context)
         _settle_duplicates(context, extracted=False)
@@ -133,9 +136,9 @@ def _extract(context: RunContext) -> None:
     """Reads the active lines in short chunks."""
     run, mapping, extract = context.run, context.mapping, context.extract
     closed, status_map = mapping.closed_statuses, mapping.status_map
-    aged_before = _aged_before(context)
+    before = aged_before(mapping, run.run_date)
     expected = POLine.objects.filter(presence=Presence.PRESENT).count()
-    read, encode = context.rows.read, context.rows.encode
+    read = context.rows.read
     run_id = run.pk
     for raw_rows in context.reader.active_rows():
         snapshots: list[tuple[Any, ...]] = []
@@ -146,36 +149,35 @@ def _extract(context: RunContext) -> None:
             if isinstance(row, Rejection):
                 rejections.append(row)
                 continue
-            values = row.values
-            code = values["erp_status"]
+            code = row.erp_status
             if code in closed:
                 continue  # looked like an active one to the ERP's engine only
-            if aged_before and _is_aged(row, aged_before):
+            if before and is_aged(row, before):
                 aged.append(row)
                 continue
             if code not in status_map:
-                extract.unknown_codes[code or ""] += 1
+                extract.unknown_codes[code] += 1
             if row.unreadable_slots:
                 extract.unreadable_custom.update(row.unreadable_slots)
-            if "supplier_name" in values:
-                extract.supplier_names[values["supplier_code"], values["supplier_name"]] += 1
+            if row.supplier_name is not None:
+                extract.supplier_names[row.supplier_code, row.supplier_name] += 1
             snapshots.append(
                 (
                     run_id,
                     row.po_number,
                     row.line_number,
-                    values["supplier_code"],
-                    values["erp_item_code"],
+                    row.supplier_code,
+                    row.erp_item_code,
                     _PRESENT,
                     True,
-                    encode(row),
+                    row.values,
                     row.row_hash,
                     row.custom_hash,
                 )
             )
         with transaction.atomic():
             insert_rows(ERPSnapshot, _SNAPSHOT_FIELDS, snapshots)
-            _insert_looked_up(context, _known(aged), extracted=True)
+            _insert_looked_up(context, aged, extracted=True)
             _insert_rejections(context, rejections, "lines", extracted=True)
             run.rows_read += len(raw_rows)
             run.save(update_fields=["rows_read"])
@@ -183,36 +185,37 @@ def _extract(context: RunContext) -> None:
         context.breathe()
 
 
-def _aged_before(context: RunContext) -> str | None:
-    days = context.mapping.lookback_days
-    return None if days is None else (context.run.run_date - timedelta(days=days)).isoformat()
+def aged_before(mapping: ErpMapping, run_date: date) -> str | None:
+    """The PO insert date before which a delivered line counts as aged, or None for never."""
+    days = mapping.lookback_days
+    return None if days is None else (run_date - timedelta(days=days)).isoformat()
 
 
-def _is_aged(row: Row, aged_before: str) -> bool:
+def is_aged(row: Row, before: str) -> bool:
     """Fully delivered, never closed, and inserted before that date (rules.md "Active")."""
-    inserted = row.values.get("po_insert_date")
-    if inserted is None or inserted >= aged_before:
+    values = row.parsed()
+    inserted = values.get("po_insert_date")
+    if inserted is None or inserted >= before:
         return False
-    ordered, delivered = row.values["ordered_quantity"], row.values["delivered_quantity"]
+    ordered, delivered = values["ordered_quantity"], values["delivered_quantity"]
     assert ordered is not None
     assert delivered is not None
     return Decimal(delivered) >= Decimal(ordered) > 0
 
 
-def _known(rows: list[Row]) -> list[Row]:
-    """Those of the rows whose line we know: an aged line is followed, but none begins aged."""
-    known: set[tuple[str, str]] = set()
-    for some in chunks(rows, _KEYS_AT_ONCE):
-        known.update(
-            POLine.objects.current()
-            .filter(po_number__in={row.po_number for row in some})
-            .values_list("po_number", "line_number")
-        )
-    return [row for row in rows if (row.po_number, row.line_number) in known]
+def _drop_unknown_aged(context: RunContext) -> None:
+    """An aged line that we know is followed, but none begins aged."""
+    known = POLine.objects.current().filter(
+        po_number=OuterRef("po_number"), line_number=OuterRef("line_number")
+    )
+    remove_rows(
+        ERPSnapshot.objects.filter(~Exists(known), run=context.run, presence=Presence.AGED_OUT),
+        context,
+    )
 
 
 def _insert_looked_up(context: RunContext, rows: Iterable[Row], *, extracted: bool) -> None:
-    aged_before = _aged_before(context)
+    before = aged_before(context.mapping, context.run.run_date)
     insert_rows(
         ERPSnapshot,
         _SNAPSHOT_FIELDS,
@@ -221,11 +224,11 @@ def _insert_looked_up(context: RunContext, rows: Iterable[Row], *, extracted: bo
                 context.run.pk,
                 row.po_number,
                 row.line_number,
-                row.values["supplier_code"],
-                row.values["erp_item_code"],
-                _presence(row, context, aged_before),
+                row.supplier_code,
+                row.erp_item_code,
+                _presence(row, context, before),
                 extracted,
-                context.rows.encode(row),
+                row.values,
                 row.row_hash,
                 row.custom_hash,
             )
@@ -234,13 +237,13 @@ def _insert_looked_up(context: RunContext, rows: Iterable[Row], *, extracted: bo
     )
 
 
-def _presence(row: Row, context: RunContext, aged_before: str | None) -> str:
+def _presence(row: Row, context: RunContext, before: str | None) -> str:
     """Where a row stands that is not simply one of the active ones."""
-    code = row.values["erp_status"] or ""
+    code = row.erp_status
     if code in context.mapping.closed_statuses:
         cancelled = context.mapping.meaning(code) == Status.CANCELLED
         return Presence.CANCELLED.value if cancelled else Presence.CLOSED.value
-    aged = aged_before is not None and _is_aged(row, aged_before)
+    aged = before is not None and is_aged(row, before)
     return Presence.AGED_OUT.value if aged else _PRESENT
 
 
@@ -281,8 +284,10 @@ def _settle_duplicates(context: RunContext, *, extracted: bool) -> None:
         po_number=OuterRef("po_number"),
         line_number=OuterRef("line_number"),
     )
-    beside_unreadable = rows.filter(Exists(unreadable)).values_list("po_number", "line_number")
-    keys = {(po, line) for po, line, _ in repeated} | set(beside_unreadable)
+    with_unreadable = set(
+        rows.filter(Exists(unreadable)).values_list("po_number", "line_number")
+    )
+    keys = {(po, line) for po, line, _ in repeated} | with_unreadable
     for some in chunks(sorted(keys), _KEYS_AT_ONCE):
         found = [
             row
@@ -300,20 +305,34 @@ def _settle_duplicates(context: RunContext, *, extracted: bool) -> None:
                 == (same_key[0].row_hash, same_key[0].custom_hash, same_key[0].values)
                 for row in same_key
             )
-            if identical and len(same_key) > 1:
-                surplus += [row.pk for row in same_key[1:]]
-                context.extract.duplicates += len(same_key) - 1
+            if identical and key not in with_unreadable:
+                removed = same_key[1:]
+                context.extract.duplicates += len(removed)
             else:
-                surplus += [row.pk for row in same_key]
+                removed = same_key
                 rejections += [
                     Rejection(*key, "several rows have this key and differ", row.values)
                     for row in same_key
                 ]
+            surplus += [row.pk for row in removed]
+            for row in removed:
+                _uncount(context, row)
         with transaction.atomic():
             for few in chunks(surplus, _KEYS_AT_ONCE):
                 rows.filter(pk__in=few).delete()
             _insert_rejections(context, rejections, "lines", extracted=extracted)
         context.breathe()
+
+
+def _uncount(context: RunContext, row: ERPSnapshot) -> None:
+    """Takes a row out again of what is counted by line."""
+    if row.presence != _PRESENT:
+        return
+    extract, code = context.extract, row.values["erp_status"]
+    if code not in context.mapping.status_map:
+        extract.unknown_codes[code] -= 1
+    if "supplier_name" in row.values:
+        extract.supplier_names[row.supplier_code, row.values["supplier_name"]] -= 1
 
 
 def _check_plausible(context: RunContext) -> None:
@@ -326,31 +345,34 @@ def _check_plausible(context: RunContext) -> None:
         Exists(snapshot_of_line(run).filter(presence=Presence.AGED_OUT))
     ).count()
     before = present.count() - aged_tonight
-    if context.options.accept_drop:
-        return
-    remedy = (
-        "Look at the ERP with check_erp. If the ERP is right, run once with --accept-drop. "
-        "Nothing was changed."
-    )
     if extract.accepted == 0 and extract.rejected == 0:
-        raise RefusedError("The ERP shows no active line at all.", remedy)
+        _refuse(context, "The ERP shows no active line at all")
     read = extract.accepted + extract.rejected
     if extract.rejected > settings.INGESTION_MAX_REJECTED_SHARE * read:
         example = RejectedRow.objects.filter(run=run).order_by("pk").first()
-        assert example is not None
-        raise RefusedError(
+        _refuse(
+            context,
             f"{extract.rejected:,} of {read:,} rows cannot be used, more than the allowed share "
-            f"of {settings.INGESTION_MAX_REJECTED_SHARE:.0%}. The first: {example}.",
-            "Correct the rows or the mapping; if the ERP is right, run once with --accept-drop. "
-            "Nothing was changed.",
+            f"of {settings.INGESTION_MAX_REJECTED_SHARE:.0%}; the first: {example}",
         )
     if before - extract.accepted > settings.INGESTION_MAX_DROP_SHARE * before:
-        raise RefusedError(
+        _refuse(
+            context,
             f"The ERP shows {extract.accepted:,} active lines, but {before:,} were active before: "
             f"a fall of {1 - extract.accepted / before:.0%}, more than the allowed "
-            f"{settings.INGESTION_MAX_DROP_SHARE:.0%}.",
-            remedy,
+            f"{settings.INGESTION_MAX_DROP_SHARE:.0%}",
         )
+
+
+def _refuse(context: RunContext, why: str) -> None:
+    """Raises RefusedError, or remembers what --accept-drop let pass."""
+    if not context.options.accept_drop:
+        raise RefusedError(
+            f"{why}. The run was refused; nothing was changed.",
+            "Look at the ERP with check_erp and correct the rows or the mapping. If the ERP is "
+            "right, run once with --accept-drop.",
+        )
+    context.extract.overridden.append(why)
 
 
 def _look_up(context: RunContext) -> None:
@@ -378,6 +400,8 @@ def _look_up(context: RunContext) -> None:
             else:
                 found.append(row)
                 context.extract.unreadable_custom.update(row.unreadable_slots)
+                if row.erp_status not in context.mapping.status_map:
+                    context.extract.unknown_codes[row.erp_status] += 1
         with transaction.atomic():
             _insert_looked_up(context, found, extracted=False)
             _insert_rejections(context, rejections, "lines", extracted=False)
@@ -421,14 +445,33 @@ def _read_receipts(context: RunContext) -> None:
             _insert_rejections(context, rejections, "deliveries", extracted=True)
         context.breathe()
     _settle_receipt_duplicates(context)
-    read = ReceiptSnapshot.objects.filter(run=run).count()
-    known = ERPReceipt.objects.exclude(quantity=0).count()
-    if known - read > settings.INGESTION_MAX_DROP_SHARE * known and not context.options.accept_drop:
-        raise RefusedError(
-            f"The ERP shows {read:,} receipts, but {known:,} were known before.",
-            "Look at the receipts relation with check_erp. If the ERP is right, run once with "
-            "--accept-drop. Nothing was changed.",
-        )
+    known = receipts_of_tonights_lines(run)
+    count, gone = known.count(), vanished(known, run).count()
+    if count >= _RECEIPTS_THAT_PROVE and gone > settings.INGESTION_MAX_DROP_SHARE * count:
+        _refuse(context, f"{gone:,} of {count:,} receipts known before are no longer in the ERP")
+
+
+def receipts_of_tonights_lines(run: IngestionRun) -> QuerySet[ERPReceipt]:
+    """Applied receipts that still stand, of the lines read tonight."""
+    line_tonight = ERPSnapshot.objects.filter(
+        run=run,
+        po_number=OuterRef("po_line__po_number"),
+        line_number=OuterRef("po_line__line_number"),
+    )
+    return (
+        ERPReceipt.objects.filter(Exists(line_tonight))
+        .exclude(quantity=0)
+        .exclude(po_line__presence=Presence.RETIRED)
+    )
+
+
+def vanished(receipts: QuerySet[ERPReceipt], run: IngestionRun) -> QuerySet[ERPReceipt]:
+    """Those whose id the ERP does not show tonight, not even in a row that cannot be used."""
+    by_id = {"run": run, "receipt_id": OuterRef("receipt_id")}
+    return receipts.filter(
+        ~Exists(ReceiptSnapshot.objects.filter(**by_id)),
+        ~Exists(RejectedRow.objects.filter(relation="deliveries", **by_id)),
+    )
 
 
 def _settle_receipt_duplicates(context: RunContext) -> None:
@@ -481,7 +524,7 @@ def _result(context: RunContext) -> StageResult:
                 "Let the ERP's users correct these rows; the next run reads them again.",
             )
         )
-    for code, lines in sorted(extract.unknown_codes.items()):
+    for code, lines in sorted((+extract.unknown_codes).items()):
         result.notices.append(
             Notice(
                 STAGE,
@@ -495,6 +538,14 @@ def _result(context: RunContext) -> StageResult:
                 STAGE,
                 f"{slot}: the value of {lines:,} line(s) cannot be read; the old values stay.",
                 "Correct the values in the ERP, or feed a text slot from this column.",
+            )
+        )
+    for why in extract.overridden:
+        result.notices.append(
+            Notice(
+                STAGE,
+                f"Applied because of --accept-drop although: {why}.",
+                "Nothing to do if this was intended; do not schedule --accept-drop.",
             )
         )
     if extract.duplicates:

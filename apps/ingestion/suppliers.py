@@ -7,6 +7,7 @@ from collections import defaultdict
 from apps.audit import services as audit
 from apps.audit.models import EventType
 from apps.ingestion.context import RunContext
+from apps.ingestion.erp.fields import SUPPLIER_NAME
 from apps.ingestion.models import ERPSnapshot
 from apps.po.models import Supplier
 
@@ -30,8 +31,8 @@ def apply(context: RunContext) -> None:
         if supplier is None or supplier.name == name:
             continue
         Supplier.objects.filter(pk=supplier.pk).update(name=name)
-        # The first name ever read is no rename: until then the ERP had not been asked for names.
-        if supplier.name:
+        # A first name, or names that are read from another column now, are no renaming.
+        if supplier.name and not _read_anew(context):
             events.append(
                 audit.Event(
                     event_type=EventType.SUPPLIER_RENAMED,
@@ -45,6 +46,13 @@ def apply(context: RunContext) -> None:
         correlation_id=context.run.identifier,
         effective_at=context.run.effective_at,
     )
+
+
+def _read_anew(context: RunContext) -> bool:
+    """Whether the last applied run read the names from elsewhere, or not at all."""
+    previous = context.previous_run
+    before = previous.field_set.fields if previous and previous.field_set else {}
+    return before.get(SUPPLIER_NAME) != context.rows.field_set.get(SUPPLIER_NAME)
 
 
 def _names(context: RunContext) -> dict[str, str]:

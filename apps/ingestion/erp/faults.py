@@ -8,6 +8,7 @@ errors of Azure SQL, SQLite "Result Codes".
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from apps.ingestion.errors import ErpError, TransientErpError
 
@@ -19,45 +20,77 @@ _TRANSIENT_NUMBERS = frozenset(
         11001, 40143, 40197, 40501, 40540, 40613, 42108, 42109, 49918, 49919, 49920,
     }
 )  # fmt: skip
-_TRANSIENT_SQLITE = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL", "SQLITE_IOERR"})
+_TRANSIENT_SQLITE = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL", "SQLITE_IOERR")
 _TRANSIENT_WORDS = re.compile(
-    r"database is locked|connection refused|connection reset|server closed the connection|"
+    r"database is locked|connection refused|connection reset|closed the connection|"
     r"connection timed? ?out|timeout expired|could not connect|network|deadlock|"
     r"communication link failure|is starting up|could not translate host name|"
-    r"the connection is closed|connection is lost|connection already closed",
+    r"connection (is|was|has been) (closed|lost|terminated)|connection already closed|"
+    r"SSL SYSCALL|unexpected eof|EOF detected|forcibly closed",
     re.IGNORECASE,
 )
-# (state or number or words) -> remedy. The first that fits.
-_CURES: tuple[tuple[re.Pattern[str], str], ...] = (
-    (
-        re.compile(r"28P01|28000|\b18456\b|password authentication failed|login failed", re.I),
-        "Correct user and password in ERP_DATABASE_URL; ask the ERP's administrator whether the "
-        "login is locked or expired.",
-    ),
-    (
-        re.compile(r"42P01|42S02|\b208\b|no such table|invalid object name", re.I),
-        "Correct the table in the mapping file, or let the ERP's administrator grant the login the "
-        "right to see it; then run check_erp.",
-    ),
-    (
-        re.compile(r"42703|42S22|\b207\b|no such column|invalid column name", re.I),
-        "A column was renamed or removed in the ERP: correct the mapping file and run check_erp.",
-    ),
-    (
-        re.compile(r"42501|\b229\b|\b230\b|\b916\b|permission", re.I),
-        "Let the ERP's administrator grant the login SELECT on the mapped tables.",
-    ),
-    (
-        re.compile(r"3D000|\b4060\b|unable to open database file|does not exist", re.I),
+
+
+@dataclass(frozen=True)
+class _Cure:
+    """A fault that stays until somebody mends it: how drivers tell it, and the remedy."""
+
+    states: frozenset[str]
+    numbers: frozenset[int]
+    words: re.Pattern[str]
+    remedy: str
+
+
+def _cure(states: str, numbers: set[int], words: str, remedy: str) -> _Cure:
+    return _Cure(
+        frozenset(states.split()), frozenset(numbers), re.compile(words, re.IGNORECASE), remedy
+    )
+
+
+_CURES = (
+    _cure(
+        "3D000",
+        {4060},
+        r"unable to open database file|cannot open database|database .* does not exist",
         "Correct the database name in ERP_DATABASE_URL; for an SQLite file, check that it exists "
         "and that the ingestion's user may read it.",
     ),
-    (
-        re.compile(r"IM002|can't open lib|data source name not found", re.I),
+    _cure(
+        "28P01 28000",
+        {18456},
+        r"password authentication failed|login failed|no password supplied",
+        "Correct user and password in ERP_DATABASE_URL; ask the ERP's administrator whether the "
+        "login is locked or expired.",
+    ),
+    _cure(
+        "42P01 42S02",
+        {208},
+        r"no such table|invalid object name|relation .* does not exist",
+        "Correct the table in the mapping file, or let the ERP's administrator grant the login the "
+        "right to see it; then run check_erp.",
+    ),
+    _cure(
+        "42703 42S22",
+        {207},
+        r"no such column|invalid column name|column .* does not exist",
+        "A column was renamed or removed in the ERP: correct the mapping file and run check_erp.",
+    ),
+    _cure(
+        "42501",
+        {229, 230, 916},
+        r"permission denied|permission was denied",
+        "Let the ERP's administrator grant the login SELECT on the mapped tables.",
+    ),
+    _cure(
+        "IM002",
+        set(),
+        r"can't open lib|data source name not found",
         "Install the ODBC driver that ERP_DATABASE_URL names (Microsoft ODBC Driver 18).",
     ),
-    (
-        re.compile(r"certificate|\bSSL\b", re.I),
+    _cure(
+        "",
+        set(),
+        r"certificate",
         "Install the server's certificate authority on this machine, or ask the ERP's "
         "administrator for a valid certificate.",
     ),
@@ -71,39 +104,49 @@ _UNKNOWN_CURE = "Run check_erp for details; if it does not help, ask the ERP's a
 def explain(error: Exception) -> ErpError:
     """The error in words, as TransientErpError where another attempt may help."""
     states, numbers, names = _codes(error)
+    text = str(error)
     message = f"The ERP could not be read: {_first_line(error)}"
-    known = " ".join([*states, *map(str, numbers), str(error)])
-    cure = next((cure for pattern, cure in _CURES if pattern.search(known)), None)
-    coded_transient = (
+    # Codes are certain, words are not: those decide only where no code does.
+    by_code = [c for c in _CURES if c.states & states or c.numbers & numbers]
+    if by_code:
+        return ErpError(message, by_code[0].remedy)
+    transient = (
         any(_TRANSIENT_STATES.fullmatch(state) for state in states)
         or not _TRANSIENT_NUMBERS.isdisjoint(numbers)
-        or any(name.startswith(tuple(_TRANSIENT_SQLITE)) for name in names)
+        or any(name.startswith(_TRANSIENT_SQLITE) for name in names)
     )
-    # Words decide only where neither a code nor a cure does: drivers without SQLSTATEs.
-    if cure is None and (coded_transient or _TRANSIENT_WORDS.search(str(error))):
+    by_words = [cure for cure in _CURES if cure.words.search(text)]
+    # Without a code a connection that was never made says so in words only, wrong password or not.
+    if by_words and (not transient or states <= {"08001", "08006", "08S01"}):
+        return ErpError(message, by_words[0].remedy)
+    if transient or _TRANSIENT_WORDS.search(text):
         return TransientErpError(message, _TRANSIENT_CURE)
-    return ErpError(message, cure or _UNKNOWN_CURE)
+    return ErpError(message, _UNKNOWN_CURE)
 
 
-def _codes(error: BaseException) -> tuple[list[str], list[int], list[str]]:
+def _codes(error: BaseException) -> tuple[set[str], set[int], set[str]]:
     """SQLSTATEs, SQL Server error numbers and SQLite result names of the error and its causes."""
-    states, numbers, names = [], [], []
+    states: set[str] = set()
+    numbers: set[int] = set()
+    names: set[str] = set()
     current: BaseException | None = error
     while current is not None:
         state = getattr(current, "sqlstate", None)
         if isinstance(state, str):
-            states.append(state)
+            states.add(state)
         name = getattr(current, "sqlite_errorname", None)
         if isinstance(name, str):
-            names.append(name)
+            names.add(name)
         for argument in current.args:
             if isinstance(argument, str):
-                # pyodbc: ("08S01", "[08S01] [Microsoft]... (10054) ...")
+                # pyodbc: ("08S01", "[08S01] [Microsoft]... (10054) (SQLExecDirectW)")
                 if re.fullmatch(r"[0-9A-Z]{5}", argument):
-                    states.append(argument)
-                numbers += [int(number) for number in re.findall(r"\((-?\d{1,5})\)", argument)]
+                    states.add(argument)
+                told = re.findall(r"\((-?\d{1,5})\)(?= *\(SQL|;|\s*$)", argument)
+                told += re.findall(r"\b(?:Error|Msg|error number):? (\d{1,5})\b", argument)
+                numbers.update(int(number) for number in told)
             elif isinstance(argument, int):
-                numbers.append(argument)
+                numbers.add(argument)
         current = current.__cause__
     return states, numbers, names
 

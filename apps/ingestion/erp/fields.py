@@ -42,6 +42,7 @@ LENGTHS = {
 }
 STATUS_MAP = "status_map"
 RECEIPTS = "deliveries"
+SUPPLIER_NAME = "supplier_name"
 
 
 def converter(name: str, mapping: ErpMapping) -> Callable[[Any], Canonical]:
@@ -83,6 +84,8 @@ def line_field_set(mapping: ErpMapping) -> dict[str, Any]:
         if name in LINE_FIELDS:
             field, kind = LINE_FIELDS[name]
             fields[field] = _origin(str(source), kind, mapping)
+    if SUPPLIER_NAME in mapping.lines.fields:
+        fields[SUPPLIER_NAME] = _origin(str(mapping.lines.fields[SUPPLIER_NAME]), "text", mapping)
     fields[STATUS_MAP] = {code: str(status) for code, status in sorted(mapping.status_map.items())}
     if mapping.deliveries is not None:
         fields[RECEIPTS] = {name: str(source) for name, source in mapping.deliveries.fields.items()}

@@ -49,13 +49,17 @@ _read_code = text(64)
 class MappingError(ErpError):
     """The mapping file cannot be used; all problems at once."""
 
-    def __init__(self, problems: list[str], source: str) -> None:
+    def __init__(
+        self, problems: list[str], source: str, partial: ErpMapping | None = None
+    ) -> None:
+        """`partial` is what could be read all the same, to compare with the ERP's columns."""
         super().__init__(
             f"The mapping file {source} has {len(problems)} problem(s):\n"
             + "\n".join(f"- {problem}" for problem in problems),
             "Correct the file (docs/erp-mapping.md explains each key) and run check_erp.",
         )
         self.problems = problems
+        self.partial = partial
 
 
 @dataclass(frozen=True)
@@ -213,7 +217,7 @@ class _Parser:
             raw=self.raw,
         )
         if self.problems:
-            raise MappingError(self.problems, self.source)
+            raise MappingError(self.problems, self.source, mapping)
         return mapping
 
     def _known(self, table: dict[str, Any], section: str, keys: Iterable[str]) -> None:

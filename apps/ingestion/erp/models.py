@@ -25,6 +25,8 @@ class ErpRelation:
         wanted = [c for source in relation.fields.values() for c in source.columns] + list(extra)
         self._connection = connection
         self._paths: dict[Column, str] = {}
+        # Of its own: mappings come and go, Django's registry stays.
+        self._registry = Apps()
         columns: dict[str, list[str]] = {"": [], **{name: [] for name in relation.joins}}
         for column in wanted:
             _add(columns[column.join], column.name)
@@ -36,9 +38,9 @@ class ErpRelation:
         # Models of joined tables first: a join may only lean on earlier ones, so go backward.
         children: dict[str, dict[str, type[models.Model]]] = {name: {} for name in columns}
         built: dict[str, type[models.Model]] = {}
-        for name in reversed(list(columns)):
+        for position, name in enumerate(reversed(list(columns))):
             table = relation.joins[name].table if name else relation.table
-            built[name] = self._build(table, columns[name], children[name], relation, columns)
+            built[name] = self._build(f"Erp{position}", table, columns[name], children[name], relation, columns)
             if name:
                 children[relation.joins[name].on[0][1].join][name] = built[name]
         self.model = built[""]
@@ -52,19 +54,18 @@ class ErpRelation:
 
     def _build(
         self,
+        model_name: str,
         table: str,
         columns: Sequence[str],
         joined: dict[str, type[models.Model]],
         relation: Relation,
         all_columns: dict[str, list[str]],
     ) -> type[models.Model]:
-        registry = Apps()  # of its own: mappings come and go, Django's registry stays
-
         class Meta:
             managed = False
             app_label = ERP_APP_LABEL
             db_table = quoted_table(table, self._connection)
-            apps = registry
+            apps = self._registry
 
         attributes: dict[str, Any] = {"__module__": __name__, "Meta": Meta}
         for position, column in enumerate(columns):
@@ -85,7 +86,7 @@ class ErpRelation:
                 null=True,  # LEFT JOIN: a line without its head is rejected aloud, not dropped
                 related_name="+",
             )
-        return type("ErpRow", (models.Model,), attributes)
+        return type(model_name, (models.Model,), attributes)
 
     def select(self, columns: Sequence[Column]) -> models.QuerySet[Any, tuple[Any, ...]]:
         """All rows, with these columns in this order."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from hashlib import blake2b
+from operator import itemgetter
 from typing import Any
 
 from apps.ingestion.erp.fields import (
@@ -21,19 +22,32 @@ from apps.ingestion.erp.mapping import Column, ErpMapping, Source
 from apps.ingestion.erp.reader import ErpReader, RawRow
 from apps.ingestion.erp.values import Canonical, Reader, UnreadableError
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+# What the snapshot and the guard need of every row beside its JSON text.
+_TOLD = ("supplier_code", "erp_item_code", "erp_status")
 
 
 @dataclass(slots=True)
 class Row:
-    """One line as the ERP tells it, canonical."""
+    """One line as the ERP tells it, canonical.
+
+    `values` is a JSON object: the ERP-owned fields, the custom slots, the supplier's name.
+    """
 
     po_number: str
     line_number: str
-    values: dict[str, Canonical]
+    supplier_code: str
+    erp_item_code: str
+    erp_status: str
+    supplier_name: str | None
+    values: str
     row_hash: str
     custom_hash: str
     unreadable_slots: tuple[str, ...] = ()
+
+    def parsed(self) -> dict[str, Canonical]:
+        """The values as a dictionary, for the few rows that are looked into."""
+        values: dict[str, Canonical] = json.loads(self.values)
+        return values
 
 
 @dataclass(slots=True)
@@ -84,55 +98,68 @@ class RowReader:
             _Cell(slot, Source(column), position, slot_converter(slot, mapping))
             for slot, column in reader.custom_columns.items()
         ]
-        self._names = [cell.field for cell in self._cells]
-        # The common row: one look-up per cell, nothing else.
-        self._plain = [
-            (cell.position, cell.read) for cell in self._cells if cell.minus is None
-        ]
-        self._all_plain = len(self._plain) == len(self._cells)
+        names = [cell.field for cell in self._cells]
+        # The JSON object is put together from the remembered texts of its values.
+        self._template = ",".join(f'"{name}":%s' for name in names)
+        self._told = itemgetter(*(names.index(name) for name in _TOLD))
+        # The common row has plain columns only: one look-up per cell, nothing else.
+        self._plain = (
+            [(cell.position, cell.read) for cell in self._cells]
+            if all(cell.minus is None for cell in self._cells)
+            else None
+        )
         self._salt = self.field_set_digest.encode()
         self._custom_salt = self.custom_field_set_digest.encode()
 
     def read(self, raw: RawRow) -> Row | Rejection:
         """The canonical row. A custom value that cannot be read is left out and named instead."""
         try:
-            po_number = self._po.value(raw)
-            line_number = self._line.value(raw)
-            if self._all_plain:
+            po_number = self._po.value(raw)[0]
+            line_number = self._line.value(raw)[0]
+            if self._plain is not None:
                 found = [read[raw[i]] for i, read in self._plain]
             else:
                 found = [cell.value(raw) for cell in self._cells]
-            supplier_name = self._supplier_name.value(raw) if self._supplier_name else None
+            name = self._supplier_name.value(raw) if self._supplier_name else None
         except (UnreadableError, TypeError):
             # A TypeError is a value that cannot be remembered (bytes), or a fault of ours.
             rejection = self._rejection(raw)
             if not rejection.reason:
                 raise
             return rejection
-        assert po_number is not None
-        assert line_number is not None
-        values = dict(zip(self._names, found, strict=True))
-        row_hash = hashlib.blake2b(_encode(found).encode() + self._salt, digest_size=16).hexdigest()
-        unreadable: list[str] = []
+        values = self._template % tuple([text for _, text in found])
+        row_hash = blake2b(values.encode() + self._salt, digest_size=16).hexdigest()
+        unreadable: tuple[str, ...] = ()
         custom_hash = ""
         if self._slots:
-            custom = {}
-            for cell in self._slots:
-                try:
-                    custom[cell.field] = cell.value(raw)
-                except (UnreadableError, TypeError):
-                    unreadable.append(cell.field)
-            custom_hash = hashlib.blake2b(
-                _encode(custom).encode() + self._custom_salt, digest_size=16
-            ).hexdigest()
-            values |= custom
-        if supplier_name is not None:
-            values["supplier_name"] = supplier_name
-        return Row(po_number, line_number, values, row_hash, custom_hash, tuple(unreadable))
+            custom, unreadable = self._custom_values(raw)
+            custom_hash = blake2b(custom.encode() + self._custom_salt, digest_size=16).hexdigest()
+            values += custom
+        if name is not None:
+            values += f',"supplier_name":{name[1]}'
+        supplier, item, status = self._told(found)
+        return Row(  # type: ignore[arg-type]  # keys and texts are never None
+            po_number,
+            line_number,
+            supplier[0],
+            item[0],
+            status[0],
+            name and name[0],
+            f"{{{values}}}",
+            row_hash,
+            custom_hash,
+            unreadable,
+        )
 
-    def encode(self, row: Row) -> str:
-        """The row's values as JSON text, for the snapshot."""
-        return _encode(row.values)
+    def _custom_values(self, raw: RawRow) -> tuple[str, tuple[str, ...]]:
+        """The readable slots as further members of the JSON object, and the unreadable ones."""
+        members, unreadable = [], []
+        for cell in self._slots:
+            try:
+                members.append(f',"{cell.field}":{cell.value(raw)[1]}')
+            except (UnreadableError, TypeError):
+                unreadable.append(cell.field)
+        return "".join(members), tuple(unreadable)
 
     def _rejection(self, raw: RawRow) -> Rejection:
         """Reads the row once more, slowly, and says everything that is wrong with it."""
@@ -210,10 +237,12 @@ class _Cell:
         self.convert = convert
         self.read = Reader(convert)
 
-    def value(self, raw: RawRow) -> Canonical:
+    def value(self, raw: RawRow) -> tuple[Canonical, str]:
+        """The canonical value and its JSON text."""
         if self.minus is None:
             return self.read[raw[self.position]]
-        return _difference(self.read[raw[self.position]], self.read[raw[self.minus]])
+        value = _difference(self.read[raw[self.position]][0], self.read[raw[self.minus]][0])
+        return value, json.dumps(value)
 
     def unremembered(self, raw: RawRow) -> Canonical:
         """The same without memory, for values that cannot be remembered."""

@@ -7,6 +7,7 @@ are ready for JSON, so that a row hash, a snapshot and a comparison mean the sam
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,18 +39,22 @@ class DateRules:
     formats: tuple[str, ...] = ()
 
 
-class Reader(dict[Any, Canonical]):
-    """Reads raw values of one column, remembering what it has read: columns repeat themselves."""
+class Reader(dict[Any, tuple[Canonical, str]]):
+    """Reads raw values of one column, remembering what it has read: columns repeat themselves.
+
+    `reader[raw]` is the canonical value and its JSON text.
+    """
 
     def __init__(self, convert: Callable[[Any], Canonical]) -> None:
         super().__init__()
         self.convert = convert
 
-    def __missing__(self, raw: Any) -> Canonical:
+    def __missing__(self, raw: Any) -> tuple[Canonical, str]:
         if len(self) >= _MEMO_SIZE:
             self.clear()
-        value = self[raw] = self.convert(raw)
-        return value
+        value = self.convert(raw)
+        told = self[raw] = value, json.dumps(value, ensure_ascii=False)
+        return told
 
 
 def text(max_length: int) -> Callable[[Any], Canonical]:

@@ -7,8 +7,12 @@ is active. docs/ingestion.md explains the report, docs/operations.md what to do 
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from typing import Any
 
@@ -20,6 +24,8 @@ from apps.ingestion.context import NoProgress, RunOptions, Stop
 from apps.ingestion.errors import IngestionError, RunActiveError, UsageError
 from apps.ingestion.management.progress import ConsoleProgress
 from apps.ingestion.models import RunStatus
+
+logger = logging.getLogger(__name__)
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -44,13 +50,12 @@ class Command(BaseCommand):
         )
         parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
         parser.add_argument(
-            "--as-of", type=date.fromisoformat, metavar="YYYY-MM-DD",
+            "--as-of", metavar="YYYY-MM-DD",
             help="stamp the run with a past date, to replay old backups of the ERP in order",
         )  # fmt: skip
 
     def handle(self, *args: Any, **options: Any) -> None:
         stop = Stop()
-        _end_when_told(stop)
         console = Console(file=self.stdout._out, highlight=False)  # type: ignore[attr-defined]
         progress = (
             ConsoleProgress(console)
@@ -58,16 +63,13 @@ class Command(BaseCommand):
             else NoProgress()
         )
         try:
-            with progress:
-                report = pipeline.run(
-                    options=RunOptions(
-                        baseline=options["baseline"],
-                        accept_drop=options["accept_drop"],
-                        as_of=options["as_of"],
-                    ),
-                    progress=progress,
-                    stop=stop,
-                )
+            run_options = RunOptions(
+                baseline=options["baseline"],
+                accept_drop=options["accept_drop"],
+                as_of=_as_of(options["as_of"]),
+            )
+            with progress, _ending_when_told(stop):
+                report = pipeline.run(options=run_options, progress=progress, stop=stop)
         except (UsageError, RunActiveError) as error:
             self._refuse(error, as_json=options["json"])
         if options["json"]:
@@ -89,8 +91,30 @@ class Command(BaseCommand):
         sys.exit(EXIT_ACTIVE if active else EXIT_USAGE)
 
 
-def _end_when_told(stop: Stop) -> None:
+def _as_of(text: str | date | None) -> date | None:
+    """The date of --as-of. Raises UsageError, which the log and --json tell too."""
+    if text is None or isinstance(text, date):
+        return text
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        error = UsageError(f'--as-of "{text}" is not a date.', "Give it as YYYY-MM-DD.")
+        logger.warning("Ingestion not started: %s", error.message)
+        raise error from None
+
+
+@contextmanager
+def _ending_when_told(stop: Stop) -> Iterator[None]:
     """SIGTERM, Ctrl+C and (Windows) Ctrl+Break end the run cleanly, between two chunks."""
-    for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), lambda *_: stop.wish())
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python hands signals to the main thread only
+        return
+    names = [name for name in ("SIGTERM", "SIGINT", "SIGBREAK") if hasattr(signal, name)]
+    before = {
+        name: signal.signal(getattr(signal, name), lambda *_: stop.wish()) for name in names
+    }
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
