@@ -278,14 +278,10 @@ def _settle_duplicates(context: RunContext, *, extracted: bool) -> None:
     repeated = list(
         rows.order_by().values_list("po_number", "line_number").annotate(n=Count("pk")).filter(n__gt=1)
     )
-    unreadable = RejectedRow.objects.filter(
-        run=context.run,
-        relation="lines",
-        po_number=OuterRef("po_number"),
-        line_number=OuterRef("line_number"),
-    )
     with_unreadable = set(
-        rows.filter(Exists(unreadable)).values_list("po_number", "line_number")
+        RejectedRow.objects.filter(
+            Exists(snapshot_of_line(context.run)), run=context.run, relation="lines"
+        ).values_list("po_number", "line_number")
     )
     keys = {(po, line) for po, line, _ in repeated} | with_unreadable
     for some in chunks(sorted(keys), _KEYS_AT_ONCE):
@@ -340,11 +336,7 @@ def _check_plausible(context: RunContext) -> None:
     run, extract = context.run, context.extract
     extract.accepted = ERPSnapshot.objects.filter(run=run, extracted=True, presence=_PRESENT).count()
     extract.rejected = RejectedRow.objects.filter(run=run).count()
-    present = POLine.objects.filter(presence=Presence.PRESENT)
-    aged_tonight = present.filter(
-        Exists(snapshot_of_line(run).filter(presence=Presence.AGED_OUT))
-    ).count()
-    before = present.count() - aged_tonight
+    before = POLine.objects.filter(presence=Presence.PRESENT).count() - _aged_tonight(run)
     if extract.accepted == 0 and extract.rejected == 0:
         _refuse(context, "The ERP shows no active line at all")
     read = extract.accepted + extract.rejected
@@ -362,6 +354,17 @@ def _check_plausible(context: RunContext) -> None:
             f"a fall of {1 - extract.accepted / before:.0%}, more than the allowed "
             f"{settings.INGESTION_MAX_DROP_SHARE:.0%}",
         )
+
+
+def _aged_tonight(run: IngestionRun) -> int:
+    """Lines that were active until now and age out tonight: they did not go missing."""
+    was_present = POLine.objects.filter(
+        presence=Presence.PRESENT,
+        po_number=OuterRef("po_number"),
+        line_number=OuterRef("line_number"),
+    )
+    aged = ERPSnapshot.objects.filter(run=run, presence=Presence.AGED_OUT)
+    return aged.filter(Exists(was_present)).count()
 
 
 def _refuse(context: RunContext, why: str) -> None:

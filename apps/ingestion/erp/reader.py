@@ -20,7 +20,7 @@ from apps.ingestion.errors import ErpError
 
 RawRow = tuple[Any, ...]
 
-FETCH_SIZE = 5_000
+FETCH_SIZE = 10_000
 # Orders asked for at once in a look-up by key; below every engine's limit of parameters.
 _ORDERS_AT_ONCE = 500
 

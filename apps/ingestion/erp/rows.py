@@ -20,7 +20,7 @@ from apps.ingestion.erp.fields import (
 )
 from apps.ingestion.erp.mapping import Column, ErpMapping, Source
 from apps.ingestion.erp.reader import ErpReader, RawRow
-from apps.ingestion.erp.values import Canonical, Reader, UnreadableError
+from apps.ingestion.erp.values import Canonical, Reader, UnreadableError, json_text
 
 # What the snapshot and the guard need of every row beside its JSON text.
 _TOLD = ("supplier_code", "erp_item_code", "erp_status")
@@ -114,8 +114,8 @@ class RowReader:
     def read(self, raw: RawRow) -> Row | Rejection:
         """The canonical row. A custom value that cannot be read is left out and named instead."""
         try:
-            po_number = self._po.value(raw)[0]
-            line_number = self._line.value(raw)[0]
+            po_number = self._po.read[raw[self._po.position]][0]
+            line_number = self._line.read[raw[self._line.position]][0]
             if self._plain is not None:
                 found = [read[raw[i]] for i, read in self._plain]
             else:
@@ -242,7 +242,7 @@ class _Cell:
         if self.minus is None:
             return self.read[raw[self.position]]
         value = _difference(self.read[raw[self.position]][0], self.read[raw[self.minus]][0])
-        return value, json.dumps(value)
+        return value, json_text(value)
 
     def unremembered(self, raw: RawRow) -> Canonical:
         """The same without memory, for values that cannot be remembered."""

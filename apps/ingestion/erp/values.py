@@ -25,6 +25,9 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)", re.ASCII)
 _ISO = re.compile(r"(\d{4}-\d{2}-\d{2})([T ]\d{2}:\d{2}.*)?", re.ASCII)
 _MEMO_SIZE = 50_000
 
+# The JSON text of one canonical value.
+json_text = json.JSONEncoder(ensure_ascii=False).encode
+
 
 class UnreadableError(ValueError):
     """A value is not of the kind its field needs; the message says why."""
@@ -53,7 +56,7 @@ class Reader(dict[Any, tuple[Canonical, str]]):
         if len(self) >= _MEMO_SIZE:
             self.clear()
         value = self.convert(raw)
-        told = self[raw] = value, json.dumps(value, ensure_ascii=False)
+        told = self[raw] = value, json_text(value)
         return told
 
 
@@ -236,6 +239,7 @@ __all__ = [
     "Reader",
     "UnreadableError",
     "date_reader",
+    "json_text",
     "key",
     "moment_reader",
     "optional_quantity",
