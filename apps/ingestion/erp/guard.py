@@ -13,6 +13,7 @@ from apps.ingestion.erp.router import ErpWriteRefusedError
 _INERT = re.compile(
     r"""--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|"(?:[^"]|"")*"|\[(?:[^\]]|\]\])*\]""", re.DOTALL
 )
+_DOLLAR_QUOTE = re.compile(r"\$\w*\$")
 _READ = re.compile(r"\s*(SELECT|WITH)\b", re.IGNORECASE)
 _FORBIDDEN = re.compile(
     r"\b(INTO|INSERT|UPDATE|DELETE|MERGE|REPLACE\s+INTO|TRUNCATE|CREATE|ALTER|DROP|GRANT|REVOKE|DENY|EXEC|EXECUTE|"
@@ -32,8 +33,11 @@ def is_read(sql: str) -> bool:
     if _HARMLESS.fullmatch(sql):
         return True
     bare = _INERT.sub(" x ", sql)
-    # A quote that is still there was never closed, so what follows cannot be judged.
-    if ";" in bare.rstrip().removesuffix(";") or any(mark in bare for mark in ("'", '"', "/*")):
+    # A quote that is still there was never closed, and PostgreSQL's dollar quotes hide anything:
+    # what such a text does cannot be judged.
+    if any(mark in bare for mark in ("'", '"', "/*")) or _DOLLAR_QUOTE.search(bare):
+        return False
+    if ";" in bare.rstrip().removesuffix(";"):
         return False
     return bool(_READ.match(bare)) and not _FORBIDDEN.search(bare)
 
