@@ -6,7 +6,7 @@ the same number of lines and nights gives the same file.
 
 from __future__ import annotations
 
-import csv
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -77,6 +77,11 @@ def item_codes(lines: int) -> int:
     return min(700, max(10, lines // (5 * SUPPLIERS)))
 
 
+def goods(code: int) -> str:
+    """What the supplier calls the goods with this item code."""
+    return f"{GOODS[code % len(GOODS)]} {code:06d}"
+
+
 def key(number: int) -> tuple[str, str]:
     """PO number and line number of the line with this number, counted from 0."""
     order, line = divmod(number, LINES_PER_ORDER)
@@ -89,6 +94,7 @@ def rows(lines: int) -> Iterator[Row]:
     random = rng.random
     days = [(FIRST_DAY + timedelta(days)).isoformat() for days in range(-400, 200)]
     codes = item_codes(lines)
+    items = [goods(code) for code in range(codes)]
     supplier, inserted = 0, days[0]
     for number in range(lines):
         if number % LINES_PER_ORDER == 0:
@@ -111,7 +117,7 @@ def rows(lines: int) -> Iterator[Row]:
             *key(number),
             f"V{supplier:04d}",
             f"{supplier:02d}-{code:06d}",
-            f"{GOODS[code % len(GOODS)]} {code:06d}",
+            items[code],
             ordered,
             delivered,
             None if number % 100 == 7 else days[320 + int(random() * 280)],
@@ -202,14 +208,23 @@ def write_mapping(file: Path) -> None:
 
 
 def write_xref(file: Path, lines: int) -> None:
-    """A cross-reference for most item codes, as `manage.py import_xref` reads it."""
-    with file.open("w", encoding="utf-8", newline="") as stream:
-        out = csv.writer(stream)
-        out.writerow(("supplier_code", "erp_item_code", "sku", "item"))
-        for supplier in range(SUPPLIERS):
-            for code in range(item_codes(lines)):
-                if code % UNMAPPED_EVERY != UNMAPPED_EVERY - 1:
-                    name = f"{supplier:02d}-{code:06d}"
-                    out.writerow(
-                        ("", name, f"SKU-{name}", f"{GOODS[code % len(GOODS)]} {code:06d}")
-                    )
+    """A cross-reference for most item codes, of any supplier, as `manage.py loaddata` reads it."""
+    names = (
+        (f"{supplier:02d}-{code:06d}", goods(code))
+        for supplier in range(SUPPLIERS)
+        for code in range(item_codes(lines))
+        if code % UNMAPPED_EVERY != UNMAPPED_EVERY - 1
+    )
+    entries = [
+        {
+            "model": "ingestion.xrefentry",
+            "fields": {
+                "erp_item_code": name,
+                "sku": f"SKU-{name}",
+                "item": item,
+                "updated_at": f"{FIRST_DAY}T00:00:00Z",
+            },
+        }
+        for name, item in names
+    ]
+    file.write_text(json.dumps(entries), encoding="utf-8")

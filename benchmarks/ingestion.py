@@ -89,9 +89,9 @@ class Product:
             "LOG_DIR": str(folder / "log"),
         }
         self._manage("migrate", "--verbosity", "0")
-        xref = folder / "xref.csv"
+        xref = folder / "xref.json"
         write_xref(xref, erp.lines)
-        self._manage("import_xref", str(xref))
+        self._manage("loaddata", str(xref), "--verbosity", "0")
 
     def _manage(self, *arguments: str, python: tuple[str, ...] = ()) -> Measured:
         command = [sys.executable, *python, str(ROOT / "manage.py"), *arguments]
