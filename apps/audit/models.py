@@ -52,15 +52,21 @@ class AuditEvent(AppendOnlyModel):
     """One thing that happened: by whom, from where, why, in which act."""
 
     recorded_at = models.DateTimeField(help_text="When this row was written.")
-    effective_at = models.DateTimeField(help_text="When it took effect: a replayed night is in the past.")
+    effective_at = models.DateTimeField(
+        help_text="When it took effect: a replayed night is in the past."
+    )
     event_type = models.CharField(max_length=40, choices=EventType.choices)
     # A copied name beside the key: it stays true when the user is renamed.
     actor = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
     actor_name = models.CharField(max_length=150)
-    source = models.CharField(max_length=40, help_text="Where it came from: ingestion, command, inline, ...")
-    correlation_id = models.UUIDField(help_text="One act (a run, a request) has one id on all its rows.")
+    source = models.CharField(
+        max_length=40, help_text="Where it came from: ingestion, command, inline, ..."
+    )
+    correlation_id = models.UUIDField(
+        help_text="One act (a run, a request) has one id on all its rows."
+    )
     po_line = models.ForeignKey(
         "po.POLine", null=True, blank=True, on_delete=models.PROTECT, related_name="audit_events"
     )
@@ -92,7 +98,9 @@ class AuditEvent(AppendOnlyModel):
 class ERPChangeEvent(AppendOnlyModel):
     """One field of one line that the ERP reports differently than before (requirement FR3)."""
 
-    run = models.ForeignKey("ingestion.IngestionRun", on_delete=models.PROTECT, related_name="change_events")
+    run = models.ForeignKey(
+        "ingestion.IngestionRun", on_delete=models.PROTECT, related_name="change_events"
+    )
     po_line = models.ForeignKey("po.POLine", on_delete=models.PROTECT, related_name="erp_changes")
     supplier = models.ForeignKey("po.Supplier", on_delete=models.PROTECT, related_name="+")
     field = models.CharField(max_length=40)

@@ -41,7 +41,9 @@ class Batch(models.Model):
     po_line = models.ForeignKey("po.POLine", on_delete=models.PROTECT, related_name="batches")
     # The supplier at the time of the delivery.
     supplier = models.ForeignKey("po.Supplier", on_delete=models.PROTECT, related_name="+")
-    run = models.ForeignKey("ingestion.IngestionRun", on_delete=models.PROTECT, related_name="batches")
+    run = models.ForeignKey(
+        "ingestion.IngestionRun", on_delete=models.PROTECT, related_name="batches"
+    )
     kind = models.CharField(max_length=12, choices=Kind.choices)
     quantity = quantity_field(help_text="Negative for a correction or a vanished receipt.")
     delivered_on = models.DateField(null=True, blank=True, help_text="Empty: the ERP gave no date.")

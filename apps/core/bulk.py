@@ -20,7 +20,10 @@ _MAX_ROWS = 900
 
 
 def insert_rows(
-    model: type[models.Model], fields: Sequence[str], rows: Iterable[Row], using: str = DEFAULT_DB_ALIAS
+    model: type[models.Model],
+    fields: Sequence[str],
+    rows: Iterable[Row],
+    using: str = DEFAULT_DB_ALIAS,
 ) -> int:
     """Inserts rows of values in the order of `fields` (attribute names, `run_id` style for keys).
 
@@ -38,7 +41,10 @@ def insert_rows(
 
 
 def update_rows(
-    model: type[models.Model], fields: Sequence[str], rows: Iterable[Row], using: str = DEFAULT_DB_ALIAS
+    model: type[models.Model],
+    fields: Sequence[str],
+    rows: Iterable[Row],
+    using: str = DEFAULT_DB_ALIAS,
 ) -> int:
     """Updates rows by primary key: each row holds the values of `fields`, then the primary key."""
     connection = connections[using]
@@ -108,7 +114,9 @@ def _insert_copy(connection: BaseDatabaseWrapper, table: str, names: str, rows: 
             copy.write_row(row)
 
 
-def _insert_values(connection: BaseDatabaseWrapper, table: str, names: str, rows: list[Row]) -> None:
+def _insert_values(
+    connection: BaseDatabaseWrapper, table: str, names: str, rows: list[Row]
+) -> None:
     """Others: several rows a statement, below the limit of parameters."""
     width = len(rows[0])
     mark = f"({', '.join(['%s'] * width)})"

@@ -361,9 +361,7 @@ class _Batches:
         self.written += insert_rows(Batch, _BATCH_FIELDS, rows)
         update_rows(POLine, ("batched_quantity", "last_run"), totals)
 
-    def _note(
-        self, noted: list[tuple[int, ReceiptSnapshot]], known: dict[str, ERPReceipt]
-    ) -> None:
+    def _note(self, noted: list[tuple[int, ReceiptSnapshot]], known: dict[str, ERPReceipt]) -> None:
         """Remembers receipts as applied."""
         fields = ("po_line_id", "quantity", "receipt_date")
         insert_rows(
@@ -404,6 +402,4 @@ class _Batches:
 
 
 def _exact(receipt: ReceiptSnapshot) -> Part:
-    return Part(
-        Kind.EXACT, receipt.quantity, receipt.receipt_date, receipt_id=receipt.receipt_id
-    )
+    return Part(Kind.EXACT, receipt.quantity, receipt.receipt_date, receipt_id=receipt.receipt_id)

@@ -125,7 +125,13 @@ class _CustomColumns:
                     line["pk"],
                 )
             )
-        marks = ("custom_sources", "custom_erp_values", "custom_hash", "custom_field_set", "last_run")
+        marks = (
+            "custom_sources",
+            "custom_erp_values",
+            "custom_hash",
+            "custom_field_set",
+            "last_run",
+        )
         for slots, rows in updates.items():
             update_rows(POLine, (*slots, *marks), rows)
         self.changes += audit.record_changes(

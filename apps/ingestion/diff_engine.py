@@ -478,6 +478,4 @@ def _configuration_change(name: str, before: Mapping[str, Any], after: Mapping[s
         what = f"{name} is read differently than before and was filled without change events"
     else:
         what = f"{name} is read for the first time and was filled without change events"
-    return Notice(
-        STAGE, f"Configuration change: {what}.", "Nothing to do if this was intended."
-    )
+    return Notice(STAGE, f"Configuration change: {what}.", "Nothing to do if this was intended.")

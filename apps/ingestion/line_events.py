@@ -80,7 +80,9 @@ def _events(context: RunContext, pks: list[int]) -> list[audit.Event]:
                 "over_delivery": batch.over_delivery,
             }
         )
-    for note in ReceiptDateNote.objects.filter(run=run, batch__po_line__in=pks).select_related("batch"):
+    for note in ReceiptDateNote.objects.filter(run=run, batch__po_line__in=pks).select_related(
+        "batch"
+    ):
         data[note.batch.po_line_id].setdefault("receipt_dates", []).append(
             {
                 "receipt": note.batch.receipt_id,
@@ -89,8 +91,18 @@ def _events(context: RunContext, pks: list[int]) -> list[audit.Event]:
             }
         )
     events = []
-    for line in POLine.objects.filter(pk__in=pks).order_by("pk").only(
-        "pk", "supplier_id", "first_run", "presence", "previous_presence", "presence_run", "generation"
+    for line in (
+        POLine.objects.filter(pk__in=pks)
+        .order_by("pk")
+        .only(
+            "pk",
+            "supplier_id",
+            "first_run",
+            "presence",
+            "previous_presence",
+            "presence_run",
+            "generation",
+        )
     ):
         told = data.get(line.pk, {})
         event_type = _event_type(line, run.pk, told)

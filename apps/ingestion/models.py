@@ -51,8 +51,12 @@ class IngestionRun(models.Model):
     effective_at = models.DateTimeField()
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
-    stage = models.CharField(max_length=20, blank=True, default="", help_text="Progress: where it is.")
-    rows_read = models.PositiveBigIntegerField(default=0, help_text="Progress: ERP rows read so far.")
+    stage = models.CharField(
+        max_length=20, blank=True, default="", help_text="Progress: where it is."
+    )
+    rows_read = models.PositiveBigIntegerField(
+        default=0, help_text="Progress: ERP rows read so far."
+    )
     extraction_started_at = models.DateTimeField(null=True, blank=True)
     extraction_finished_at = models.DateTimeField(null=True, blank=True)
     field_set = models.ForeignKey(
@@ -78,7 +82,9 @@ class IngestionRun(models.Model):
     unmapped_item_codes = models.JSONField(default=list)
     rejected_rows = models.PositiveBigIntegerField(default=0)
     erp_attempts = models.PositiveIntegerField(default=0)
-    errors_encountered = models.JSONField(default=list, help_text="Objects {stage, message, remedy}.")
+    errors_encountered = models.JSONField(
+        default=list, help_text="Objects {stage, message, remedy}."
+    )
 
     class Meta:
         indexes = [models.Index(fields=["status", "id"], name="run_status")]
@@ -91,7 +97,9 @@ class IngestionRun(models.Model):
 class ERPSnapshot(models.Model):
     """One ERP line as one run saw it, in canonical values."""
 
-    run = models.ForeignKey(IngestionRun, on_delete=models.CASCADE, related_name="+", db_index=False)
+    run = models.ForeignKey(
+        IngestionRun, on_delete=models.CASCADE, related_name="+", db_index=False
+    )
     po_number = models.CharField(max_length=64)
     line_number = models.CharField(max_length=32)
     supplier_code = models.CharField(max_length=64)
@@ -103,7 +111,9 @@ class ERPSnapshot(models.Model):
     custom_hash = models.CharField(max_length=32, blank=True, default="")
 
     class Meta:
-        indexes = [models.Index(fields=["run", "po_number", "line_number"], name="snapshot_run_key")]
+        indexes = [
+            models.Index(fields=["run", "po_number", "line_number"], name="snapshot_run_key")
+        ]
 
     def __str__(self) -> str:
         return f"{self.po_number} / {self.line_number}"
@@ -112,7 +122,9 @@ class ERPSnapshot(models.Model):
 class ReceiptSnapshot(models.Model):
     """One row of the ERP's receipts relation as one run saw it."""
 
-    run = models.ForeignKey(IngestionRun, on_delete=models.CASCADE, related_name="+", db_index=False)
+    run = models.ForeignKey(
+        IngestionRun, on_delete=models.CASCADE, related_name="+", db_index=False
+    )
     receipt_id = models.CharField(max_length=64)
     po_number = models.CharField(max_length=64)
     line_number = models.CharField(max_length=32)
@@ -142,7 +154,9 @@ class RejectedRow(models.Model):
     """An ERP row that could not be used; its line keeps its state."""
 
     run = models.ForeignKey(IngestionRun, on_delete=models.CASCADE, related_name="rejected")
-    relation = models.CharField(max_length=10, choices=[("lines", "Lines"), ("deliveries", "Receipts")])
+    relation = models.CharField(
+        max_length=10, choices=[("lines", "Lines"), ("deliveries", "Receipts")]
+    )
     # Empty where the key itself could not be read.
     po_number = models.CharField(max_length=64, blank=True, default="")
     line_number = models.CharField(max_length=32, blank=True, default="")
@@ -152,7 +166,9 @@ class RejectedRow(models.Model):
     raw_values = models.JSONField(help_text="Object: field -> the ERP's value as text.")
 
     class Meta:
-        indexes = [models.Index(fields=["run", "po_number", "line_number"], name="rejected_run_key")]
+        indexes = [
+            models.Index(fields=["run", "po_number", "line_number"], name="rejected_run_key")
+        ]
 
     def __str__(self) -> str:
         return f"{self.po_number} / {self.line_number}: {self.reason}"
@@ -162,7 +178,11 @@ class XrefEntry(models.Model):
     """Maps an ERP item code, of one supplier or of any, to SKU and item."""
 
     supplier = models.ForeignKey(
-        "po.Supplier", null=True, blank=True, on_delete=models.PROTECT, related_name="xref_entries",
+        "po.Supplier",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="xref_entries",
         help_text="Empty: for any supplier that has no entry of its own.",
     )
     erp_item_code = models.CharField(max_length=128)
@@ -196,7 +216,9 @@ class XrefGap(models.Model):
     erp_item_code = models.CharField(max_length=128)
     first_seen = models.DateTimeField()
     last_seen = models.DateTimeField()
-    line_count = models.PositiveIntegerField(help_text="Lines with this code in the run that saw it last.")
+    line_count = models.PositiveIntegerField(
+        help_text="Lines with this code in the run that saw it last."
+    )
     resolved_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -213,10 +235,14 @@ class IngestionLease(models.Model):
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     token = models.UUIDField(null=True, blank=True, help_text="The holder; empty when free.")
-    run = models.ForeignKey(IngestionRun, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    run = models.ForeignKey(
+        IngestionRun, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
     host = models.CharField(max_length=255, blank=True, default="")
     pid = models.BigIntegerField(null=True, blank=True)
-    process_started = models.FloatField(null=True, blank=True, help_text="Tells a reused pid apart.")
+    process_started = models.FloatField(
+        null=True, blank=True, help_text="Tells a reused pid apart."
+    )
     expires_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

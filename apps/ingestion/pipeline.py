@@ -227,7 +227,9 @@ class _Night:
             failure = self._results.get(custom_columns.STAGE)
             if failure is None or not failure.failed:
                 raise
-            logger.exception("The failed custom columns ended the transaction; applying without them")
+            logger.exception(
+                "The failed custom columns ended the transaction; applying without them"
+            )
             self._results = {**read, custom_columns.STAGE: failure}
             self._apply_once(with_custom_columns=False)
 
@@ -273,7 +275,7 @@ class _Night:
                 self._run_stage(name, stage)
         except IngestionError:
             raise
-        except Exception as error:  # noqa: BLE001  # whatever it is, the deliveries matter more
+        except Exception as error:  # whatever it is, the deliveries matter more
             logger.exception("Stage %s failed; the run goes on without it", name)
             self._results[name] = StageResult(
                 counts={"custom_columns_populated": 0},
@@ -381,9 +383,7 @@ def _abandon_dead_runs() -> None:
                 "system's log for the reason.",
             ).as_dict()
         ]
-        dead.save(
-            update_fields=["status", "finished_at", "duration_seconds", "errors_encountered"]
-        )
+        dead.save(update_fields=["status", "finished_at", "duration_seconds", "errors_encountered"])
         _record_failed(dead)
         logger.warning("Run %s was abandoned and is marked failed", dead.identifier)
 

@@ -276,7 +276,10 @@ def _settle_duplicates(context: RunContext, *, extracted: bool) -> None:
     """
     rows = ERPSnapshot.objects.filter(run=context.run, extracted=extracted)
     repeated = list(
-        rows.order_by().values_list("po_number", "line_number").annotate(n=Count("pk")).filter(n__gt=1)
+        rows.order_by()
+        .values_list("po_number", "line_number")
+        .annotate(n=Count("pk"))
+        .filter(n__gt=1)
     )
     with_unreadable = set(
         RejectedRow.objects.filter(
@@ -334,7 +337,9 @@ def _uncount(context: RunContext, row: ERPSnapshot) -> None:
 def _check_plausible(context: RunContext) -> None:
     """The guard (rules.md "Guard"): an extract that cannot be true is refused before it does harm."""
     run, extract = context.run, context.extract
-    extract.accepted = ERPSnapshot.objects.filter(run=run, extracted=True, presence=_PRESENT).count()
+    extract.accepted = ERPSnapshot.objects.filter(
+        run=run, extracted=True, presence=_PRESENT
+    ).count()
     extract.rejected = RejectedRow.objects.filter(run=run).count()
     before = POLine.objects.filter(presence=Presence.PRESENT).count() - _aged_tonight(run)
     if extract.accepted == 0 and extract.rejected == 0:
@@ -387,7 +392,9 @@ def _look_up(context: RunContext) -> None:
         presence__in=(Presence.CLOSED, Presence.CANCELLED), presence_since__gt=closed_after
     )
     wanted = set(
-        POLine.objects.filter(asked, ~Exists(snapshot_of_line(run)), ~Exists(rejection_of_line(run)))
+        POLine.objects.filter(
+            asked, ~Exists(snapshot_of_line(run)), ~Exists(rejection_of_line(run))
+        )
         .order_by()
         .values_list("po_number", "line_number")
     )
@@ -480,9 +487,7 @@ def vanished(receipts: QuerySet[ERPReceipt], run: IngestionRun) -> QuerySet[ERPR
 def _settle_receipt_duplicates(context: RunContext) -> None:
     """The same rule for receipts, by their id."""
     rows = ReceiptSnapshot.objects.filter(run=context.run)
-    repeated = (
-        rows.order_by().values_list("receipt_id").annotate(n=Count("pk")).filter(n__gt=1)
-    )
+    repeated = rows.order_by().values_list("receipt_id").annotate(n=Count("pk")).filter(n__gt=1)
     ids = {receipt_id for receipt_id, _ in repeated}
     for some in chunks(sorted(ids), _KEYS_AT_ONCE):
         found = rows.filter(receipt_id__in=some).order_by("receipt_id", "pk")
@@ -515,9 +520,7 @@ def _settle_receipt_duplicates(context: RunContext) -> None:
 def _result(context: RunContext) -> StageResult:
     extract = context.extract
     rejected = RejectedRow.objects.filter(run=context.run).count()
-    result = StageResult(
-        counts={"po_lines_processed": extract.accepted, "rejected_rows": rejected}
-    )
+    result = StageResult(counts={"po_lines_processed": extract.accepted, "rejected_rows": rejected})
     if rejected:
         first = RejectedRow.objects.filter(run=context.run).order_by("pk").first()
         result.notices.append(

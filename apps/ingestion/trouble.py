@@ -12,21 +12,25 @@ from apps.ingestion.errors import Notice, RunActiveError
 
 _CURES: tuple[tuple[re.Pattern[str], str], ...] = (
     (
-        re.compile(r"disk is full|no space left|could not extend|\b1105\b|\b9002\b", re.I),
+        re.compile(r"disk is full|no space left|could not extend|\b1105\b|\b9002\b", re.IGNORECASE),
         "The disk of the application's database is full: make room (prune_snapshots removes old "
         "snapshots), then run again.",
     ),
     (
-        re.compile(r"readonly|read-only", re.I),
+        re.compile(r"readonly|read-only", re.IGNORECASE),
         "The application's database cannot be written: give the ingestion's user the right to "
         "write the file and its folder, or correct DATABASE_URL.",
     ),
     (
-        re.compile(r"no such table|does not exist|invalid object name|no such column", re.I),
+        re.compile(
+            r"no such table|does not exist|invalid object name|no such column", re.IGNORECASE
+        ),
         "The application's database is not up to date: run manage.py migrate, then run again.",
     ),
     (
-        re.compile(r"unable to open|refused|could not connect|login|password|timeout", re.I),
+        re.compile(
+            r"unable to open|refused|could not connect|login|password|timeout", re.IGNORECASE
+        ),
         "The application's database cannot be reached: check DATABASE_URL and that the server is up.",
     ),
 )

@@ -206,7 +206,9 @@ def _stale_lines(context: RunContext) -> QuerySet[POLine]:
         POLine.objects.current()
         .filter(~Exists(tonight_differs))
         .alias(
-            mapped_sku=Coalesce(Subquery(own.values("sku")[:1]), Subquery(general.values("sku")[:1])),
+            mapped_sku=Coalesce(
+                Subquery(own.values("sku")[:1]), Subquery(general.values("sku")[:1])
+            ),
             mapped_item=Coalesce(
                 Subquery(own.values("item")[:1]), Subquery(general.values("item")[:1])
             ),

@@ -17,7 +17,9 @@ def quantity_field(**kwargs: object) -> models.DecimalField[Decimal, Decimal]:
 
 
 class Supplier(models.Model):
-    code = models.CharField(max_length=64, unique=True, help_text="The ERP's code for the supplier.")
+    code = models.CharField(
+        max_length=64, unique=True, help_text="The ERP's code for the supplier."
+    )
     name = models.CharField(max_length=255, blank=True, default="")
 
     objects = SupplierQuerySet.as_manager()
@@ -152,7 +154,9 @@ class POLine(models.Model):
     )
     row_hash = models.CharField(max_length=32, help_text="Of the last applied ERP values.")
     custom_hash = models.CharField(max_length=32, blank=True, default="")
-    field_set = models.CharField(max_length=32, help_text="How the last applied ERP values were read.")
+    field_set = models.CharField(
+        max_length=32, help_text="How the last applied ERP values were read."
+    )
     custom_field_set = models.CharField(max_length=32, blank=True, default="")
 
     objects = POLineQuerySet.as_manager()
@@ -172,7 +176,8 @@ class POLine(models.Model):
             # Each night asks for lines without this hash, and for active keys not seen: both are
             # answered from the index alone.
             models.Index(
-                fields=["po_number", "line_number", "presence", "row_hash"], name="po_line_unchanged"
+                fields=["po_number", "line_number", "presence", "row_hash"],
+                name="po_line_unchanged",
             ),
             models.Index(fields=["presence", "po_number", "line_number"], name="po_line_presence"),
             models.Index(fields=["last_run"], name="po_line_last_run"),

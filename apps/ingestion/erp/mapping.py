@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterable, Mapping as AnyMapping
+from collections.abc import Iterable
+from collections.abc import Mapping as AnyMapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -49,9 +50,7 @@ _read_code = text(64)
 class MappingError(ErpError):
     """The mapping file cannot be used; all problems at once."""
 
-    def __init__(
-        self, problems: list[str], source: str, partial: ErpMapping | None = None
-    ) -> None:
+    def __init__(self, problems: list[str], source: str, partial: ErpMapping | None = None) -> None:
         """`partial` is what could be read all the same, to compare with the ERP's columns."""
         super().__init__(
             f"The mapping file {source} has {len(problems)} problem(s):\n"
@@ -227,7 +226,9 @@ class _Parser:
             if key not in known:
                 self.problems.append(f'{where} has an unknown key "{key}"{nearest(key, known)}')
 
-    def _table(self, parent: dict[str, Any], section: str, *, required: bool = False) -> dict[str, Any]:
+    def _table(
+        self, parent: dict[str, Any], section: str, *, required: bool = False
+    ) -> dict[str, Any]:
         key = section.rpartition(".")[2]
         if key not in parent:
             if required:
@@ -292,9 +293,7 @@ class _Parser:
             self.problems.append(f"[{where}] on must name columns of one table on the right")
         return pairs
 
-    def _source(
-        self, raw: Any, section: str, name: str, joins: dict[str, Join]
-    ) -> Source | None:
+    def _source(self, raw: Any, section: str, name: str, joins: dict[str, Join]) -> Source | None:
         if isinstance(raw, str) and raw:
             return Source(Column.parse(raw, joins))
         where = f'[{section}.columns] "{name}"'
@@ -334,7 +333,9 @@ class _Parser:
 
     def _days(self, raw: dict[str, Any], key: str, default: int | None) -> int | None:
         value = raw.get(key, default)
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+        if value is not None and (
+            not isinstance(value, int) or isinstance(value, bool) or value < 0
+        ):
             self.problems.append(f"[lines.active] {key} must be a number of days, 0 or more")
             return default
         return value
@@ -351,7 +352,9 @@ class _Parser:
         try:
             zone = ZoneInfo(zone_name)
         except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
-            self.problems.append(f'[values] time_zone "{zone_name}" is not a zone like "Asia/Shanghai"')
+            self.problems.append(
+                f'[values] time_zone "{zone_name}" is not a zone like "Asia/Shanghai"'
+            )
             zone = ZoneInfo("UTC")
         null_dates = set()
         for value in self._texts(raw, "null_dates", DEFAULT_NULL_DATES):

@@ -40,7 +40,9 @@ class ErpRelation:
         built: dict[str, type[models.Model]] = {}
         for position, name in enumerate(reversed(list(columns))):
             table = relation.joins[name].table if name else relation.table
-            built[name] = self._build(f"Erp{position}", table, columns[name], children[name], relation, columns)
+            built[name] = self._build(
+                f"Erp{position}", table, columns[name], children[name], relation, columns
+            )
             if name:
                 children[relation.joins[name].on[0][1].join][name] = built[name]
         self.model = built[""]

@@ -20,7 +20,9 @@ class ErpRouter:
 
     def db_for_write(self, model: type[Model], **hints: Any) -> str | None:
         if model._meta.app_label == ERP_APP_LABEL:
-            raise ErpWriteRefusedError(f"{model._meta.db_table} belongs to the ERP and is only read.")
+            raise ErpWriteRefusedError(
+                f"{model._meta.db_table} belongs to the ERP and is only read."
+            )
         return None
 
     def allow_relation(self, first: Model, second: Model, **hints: Any) -> bool | None:

@@ -75,7 +75,9 @@ class RowReader:
 
         position = {column: i for i, column in enumerate(reader.columns)}
         fields = mapping.lines.fields
-        self._po = _Cell("po_number", fields["po_number"], position, converter("po_number", mapping))
+        self._po = _Cell(
+            "po_number", fields["po_number"], position, converter("po_number", mapping)
+        )
         self._line = _Cell(
             "line_number", fields["line_number"], position, converter("line_number", mapping)
         )
@@ -180,10 +182,7 @@ class RowReader:
             key["po_number"],
             key["line_number"],
             "; ".join(reasons),
-            {
-                str(cell.source): _shown(cell, raw)
-                for cell in [*cells, *self._slots]
-            },
+            {str(cell.source): _shown(cell, raw) for cell in [*cells, *self._slots]},
         )
 
 

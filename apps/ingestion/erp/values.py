@@ -103,7 +103,7 @@ def optional_quantity(raw: Any) -> Canonical:
         if exact is None or not isinstance(raw, float) or abs(exact - value) > Decimal("1e-6"):
             reason = "has more than three decimals" if exact is not None else "is too large"
             raise UnreadableError(f"{_shown(raw)} {reason}")
-    return format(exact if exact else abs(exact), "f")
+    return format(exact or abs(exact), "f")
 
 
 def date_reader(rules: DateRules) -> Callable[[Any], Canonical]:

@@ -40,15 +40,21 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--baseline", action="store_true", help="first run: compare with nothing (it is by itself)"
+            "--baseline",
+            action="store_true",
+            help="first run: compare with nothing (it is by itself)",
         )
         parser.add_argument(
-            "--accept-drop", action="store_true", help="apply even if far fewer lines came than before"
+            "--accept-drop",
+            action="store_true",
+            help="apply even if far fewer lines came than before",
         )
         parser.add_argument(
             "--strict", action="store_true", help="exit with 3 instead of 0 when the run is partial"
         )
-        parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
+        parser.add_argument(
+            "--json", action="store_true", help="print the report as one JSON object"
+        )
         parser.add_argument(
             "--as-of", metavar="YYYY-MM-DD",
             help="stamp the run with a past date, to replay old backups of the ERP in order",
@@ -85,7 +91,9 @@ class Command(BaseCommand):
         active = isinstance(error, RunActiveError)
         if as_json:
             status = "active" if active else "usage"
-            self.stdout.write(json.dumps({"status": status, "error": f"{error.message} {error.remedy}"}))
+            self.stdout.write(
+                json.dumps({"status": status, "error": f"{error.message} {error.remedy}"})
+            )
         else:
             self.stderr.write(f"{error.message}\n{error.remedy}")
         sys.exit(EXIT_ACTIVE if active else EXIT_USAGE)
@@ -110,9 +118,7 @@ def _ending_when_told(stop: Stop) -> Iterator[None]:
         yield  # Python hands signals to the main thread only
         return
     names = [name for name in ("SIGTERM", "SIGINT", "SIGBREAK") if hasattr(signal, name)]
-    before = {
-        name: signal.signal(getattr(signal, name), lambda *_: stop.wish()) for name in names
-    }
+    before = {name: signal.signal(getattr(signal, name), lambda *_: stop.wish()) for name in names}
     try:
         yield
     finally:
