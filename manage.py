@@ -1,4 +1,4 @@
-"""Django's command line; development settings unless DJANGO_SETTINGS_MODULE or --settings says otherwise."""
+"""Django's command line; development settings unless DJANGO_SETTINGS_MODULE or --settings differ."""
 
 import io
 import os

@@ -68,7 +68,7 @@ class Batch(models.Model):
 
 
 class ReceiptDateNote(models.Model):
-    """The ERP moved the date of a receipt: a dated note on its batch, which itself stays as it is."""
+    """The ERP moved the date of a receipt: a dated note on its batch, which stays as it is."""
 
     batch = models.ForeignKey(Batch, on_delete=models.PROTECT, related_name="date_notes")
     run = models.ForeignKey("ingestion.IngestionRun", on_delete=models.PROTECT, related_name="+")

@@ -1,8 +1,8 @@
 """Writes many rows fast, inside the caller's transaction, each engine in its own way.
 
 Values are given as the database takes them: canonical texts for dates and quantities, JSON as
-text, aware datetimes, UUIDs, booleans, numbers, None. That spares the million conversions which a model
-instance per row would cost. No way here skips a trigger.
+text, aware datetimes, UUIDs, booleans, numbers, None. That spares the million conversions which a
+model instance per row would cost. No way here skips a trigger.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

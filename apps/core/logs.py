@@ -1,4 +1,4 @@
-"""Log files: rotating, one JSON object per line, every line with the id of the act it belongs to."""
+"""Log files: rotating, one JSON object per line, each with the id of the act it belongs to."""
 
 import logging
 from collections.abc import Iterator

@@ -26,7 +26,7 @@ LINE_FIELDS = {
     "sku": ("erp_sku", "text"),
     "updated_at": ("erp_updated_at", "moment"),
 }
-KINDS = {field: kind for field, kind in LINE_FIELDS.values()}
+KINDS = dict(LINE_FIELDS.values())
 # Longest text each field takes; the columns of POLine, RejectedRow and XrefEntry are as wide.
 LENGTHS = {
     "po_number": 64,

@@ -70,7 +70,7 @@ class Column:
 
     @classmethod
     def parse(cls, path: str, joins: Iterable[str]) -> Column:
-        """`join.Column` where the first part names a join, else a column whose name may have dots."""
+        """`join.Column` where the first part names a join, else a column, dots and all."""
         head, dot, rest = path.partition(".")
         return cls(head, rest) if dot and head in joins else cls("", path)
 
@@ -132,11 +132,12 @@ class ErpMapping:
 
 
 def load_mapping() -> ErpMapping:
-    """Reads the configured file. Raises ErpError when there is none, MappingError when it is wrong."""
+    """Reads the configured file. Raises ErpError where there is none, MappingError if wrong."""
     if not settings.ERP_MAPPING_FILE:
         raise ErpError(
             "No ERP mapping is configured.",
-            "Set ERP_MAPPING_FILE in .env to your mapping file; docs/erp-mapping.md has two examples.",
+            "Set ERP_MAPPING_FILE in .env to your mapping file; docs/erp-mapping.md has two "
+            "examples.",
         )
     path = Path(settings.ERP_MAPPING_FILE)
     try:
@@ -144,7 +145,8 @@ def load_mapping() -> ErpMapping:
     except OSError as error:
         raise ErpError(
             f"The mapping file {path} cannot be read: {error.strerror}.",
-            "Correct ERP_MAPPING_FILE in .env, or give the ingestion's user the right to read the file.",
+            "Correct ERP_MAPPING_FILE in .env, or give the ingestion's user the right to read the "
+            "file.",
         ) from error
     except UnicodeDecodeError as error:
         raise MappingError([f"the file is not UTF-8 (byte {error.start})"], str(path)) from error

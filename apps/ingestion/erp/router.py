@@ -13,7 +13,7 @@ class ErpWriteRefusedError(RuntimeError):
 
 
 class ErpRouter:
-    """Django's database router: ERP models read from the ERP, never written, migrated or related."""
+    """Django's database router: ERP models are read from the ERP, never written or migrated."""
 
     def db_for_read(self, model: type[Model], **hints: Any) -> str | None:
         return ERP_ALIAS if model._meta.app_label == ERP_APP_LABEL else None
