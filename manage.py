@@ -1,4 +1,4 @@
-"""Django's command line; development settings unless DJANGO_SETTINGS_MODULE or --settings differ."""
+"""Django's command line; with the development settings unless told otherwise."""
 
 import io
 import os
