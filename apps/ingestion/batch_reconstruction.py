@@ -143,8 +143,8 @@ class _Batches:
         return [
             Notice(
                 STAGE,
-                f"{len(lines):,} line(s) received goods although a person cancelled them; the first: "
-                f"{first}.",
+                f"{len(lines):,} line(s) received goods although a person cancelled them; "
+                f"the first: {first}.",
                 "Ask the supplier and the ERP's users; the lines stay cancelled.",
             )
         ]
@@ -197,7 +197,8 @@ class _Batches:
     def apply_vanished_receipts(self) -> None:
         """An id that the ERP no longer has takes its quantity back."""
         gone = vanished(receipts_of_tonights_lines(self.run), self.run)
-        for some in chunks(list(gone.order_by("pk")), _IDS_AT_ONCE):
+        for pks in chunks(list(gone.order_by("pk").values_list("pk", flat=True)), _IDS_AT_ONCE):
+            some = list(ERPReceipt.objects.filter(pk__in=pks).order_by("pk"))
             lines = {line.pk: line for line in self._lines([r.po_line_id for r in some])}
             parts: dict[int, list[Part]] = defaultdict(list)
             for receipt in some:
@@ -212,6 +213,7 @@ class _Batches:
                 )
             self._write([(lines[pk], made) for pk, made in parts.items()])
             update_rows(ERPReceipt, ("quantity",), [("0", receipt.pk) for receipt in some])
+            self.context.stop.check()
 
     def apply_quantities(self) -> None:
         """What no receipt explains: a batch between runs, or the unexplained rest."""

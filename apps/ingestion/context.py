@@ -83,7 +83,8 @@ class Stop:
         """Raises StoppedError if the run shall end."""
         if self._wished.is_set():
             raise StoppedError(
-                "The run was asked to stop (SIGTERM or Ctrl+C) and ended cleanly; nothing was applied.",
+                "The run was asked to stop (SIGTERM or Ctrl+C) and ended cleanly; nothing was "
+                "applied.",
                 "Start it again with run_ingestion, or wait for the next scheduled run.",
             )
 
@@ -134,6 +135,11 @@ class RunContext:
     @property
     def is_baseline(self) -> bool:
         return self.run.mode == Mode.BASELINE
+
+    def pause(self, seconds: float) -> None:
+        """Waits before another attempt, keeping the lease."""
+        self.stop.pause(seconds)
+        self.lease.renew_if_due()
 
     def breathe(self) -> None:
         """Called between chunks: ends the run if asked to, else keeps the lease."""

@@ -82,7 +82,7 @@ class _CustomColumns:
     def apply(self, snapshots: list[ERPSnapshot]) -> None:
         lines: dict[tuple[str, str], dict[str, Any]] = {}
         for orders in chunks(sorted({s.po_number for s in snapshots}), _KEYS_AT_ONCE):
-            known = POLine.objects.select_for_update().current().filter(po_number__in=orders)
+            known = POLine.objects.select_for_update().current().filter(po_number__in=orders).order_by("pk")
             for line in known.values(
                 "pk", "po_number", "line_number", "supplier_id", "custom_sources",
                 "custom_erp_values", "custom_field_set",

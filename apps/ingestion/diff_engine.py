@@ -218,9 +218,11 @@ class _Diff:
             (previous.custom_field_set, self.run.custom_field_set),
         ):
             before, after = was.fields if was else {}, now.fields if now else {}
-            for name in sorted({*before, *after}):
-                if before.get(name) != after.get(name):
-                    notices.append(_configuration_change(name, before, after))
+            notices += [
+                _configuration_change(name, before, after)
+                for name in sorted({*before, *after})
+                if before.get(name) != after.get(name)
+            ]
         return notices
 
     # --- deciding ---------------------------------------------------------------------------
@@ -229,7 +231,7 @@ class _Diff:
         lines = {}
         for some in chunks(sorted({s.po_number for s in snapshots}), _KEYS_AT_ONCE):
             # Locked, so that a person's move of the status meanwhile is not overwritten.
-            known = POLine.objects.select_for_update().current().filter(po_number__in=some)
+            known = POLine.objects.select_for_update().current().filter(po_number__in=some).order_by("pk")
             for line in known.values(*_MARKS, *_STORED):
                 line["supplier_code"] = self.supplier_codes[line["supplier_id"]]
                 lines[line["po_number"], line["line_number"]] = line

@@ -83,7 +83,8 @@ class Lease:
     def _compare_and_set(self, **values: object) -> None:
         if not IngestionLease.objects.filter(pk=1, token=self.token).update(**values):
             raise LeaseLostError(
-                "Another run took over because this one seemed dead; nothing of this run was applied.",
+                "Another run took over because this one seemed dead; nothing of this run was "
+                "applied.",
                 "Look at the newer run with ingestion_history. If runs take longer than "
                 "INGESTION_LEASE_SECONDS, raise that setting.",
             )
@@ -96,7 +97,7 @@ class Lease:
 
 
 def is_stopped(lease: IngestionLease | None, run: IngestionRun) -> bool:
-    """Whether a run that is still marked running has in truth stopped: nobody alive holds its lease."""
+    """Whether a run still marked running has in truth stopped: nobody alive holds its lease."""
     if run.status != "running":
         return False
     return lease is None or lease.run_id != run.pk or not _is_alive(lease)
@@ -109,7 +110,10 @@ def _is_alive(lease: IngestionLease) -> bool:
     if lease.host != socket.gethostname() or lease.pid is None:
         return True
     try:
-        started = psutil.Process(lease.pid).create_time()
+        holder = psutil.Process(lease.pid)
+        if holder.status() == psutil.STATUS_ZOMBIE:
+            return False  # ended, only nobody has asked how
+        started = holder.create_time()
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:

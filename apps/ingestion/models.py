@@ -1,4 +1,4 @@
-"""The nightly run: its record, what it saw, what it could not use, and the lease that keeps runs apart."""
+"""The nightly run: its record, what it saw and could not use, the lease that keeps runs apart."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class FieldSet(models.Model):
 
 
 class IngestionRun(models.Model):
-    """One execution of the ingestion. It is *applied* exactly when its status is success or partial."""
+    """One execution of the ingestion, *applied* exactly when its status is success or partial."""
 
     identifier = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     mode = models.CharField(max_length=11, choices=Mode.choices)
@@ -132,7 +132,10 @@ class ReceiptSnapshot(models.Model):
     receipt_date = models.DateField(null=True, blank=True)
 
     class Meta:
-        indexes = [models.Index(fields=["run", "receipt_id"], name="receipt_snapshot_run_id")]
+        indexes = [
+            models.Index(fields=["run", "receipt_id"], name="receipt_snapshot_run_id"),
+            models.Index(fields=["run", "po_number"], name="receipt_snapshot_run_order"),
+        ]
 
     def __str__(self) -> str:
         return self.receipt_id

@@ -50,10 +50,11 @@ from apps.ingestion.models import (
     IngestionRun,
     Mode,
     ReceiptSnapshot,
+    RejectedRow,
     RunStatus,
 )
 from apps.ingestion.report import Report
-from apps.ingestion.trouble import explain_unexpected, refusing_when_locked
+from apps.ingestion.trouble import explain_unexpected, is_conflict, refusing_when_locked
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ APPLY_STAGES: tuple[tuple[str, Callable[[RunContext], StageResult]], ...] = (
     (custom_columns.STAGE, custom_columns.run),
     (line_events.STAGE, line_events.run),
 )
+_APPLY_ATTEMPTS = 3
 STAGES = (snapshot.STAGE, *(name for name, _ in APPLY_STAGES))
 
 _RESULT_FIELDS = (
@@ -148,6 +150,8 @@ class _Night:
         """Takes the lease, clears away a dead run, and records this one."""
         Lease.ensure_free()
         with refusing_when_locked(), transaction.atomic():
+            # The lease first: only its holder knows which run was the last applied one.
+            self._lease = Lease.acquire()
             self.previous = (
                 IngestionRun.objects.select_related("field_set", "custom_field_set")
                 .filter(status__in=APPLIED)
@@ -155,8 +159,10 @@ class _Night:
                 .first()
             )
             self._check_usage()
-            self._lease = Lease.acquire()
             _abandon_dead_runs()
+            if self.options.as_of and self.previous:
+                # A second run of one day does not go back behind the first.
+                self.run.effective_at = max(self.run.effective_at, self.previous.effective_at)
             self.run.mode = Mode.BASELINE if self.previous is None else Mode.INCREMENTAL
             self.run.save(force_insert=True)
             self._lease.assign(self.run)
@@ -175,7 +181,8 @@ class _Night:
             raise UsageError(f"--as-of {as_of} is in the future.", "Give today or a past date.")
         if self.previous is not None and as_of < self.previous.run_date:
             raise UsageError(
-                f"--as-of {as_of} is earlier than the last applied run, of {self.previous.run_date}.",
+                f"--as-of {as_of} is earlier than the last applied run, of "
+                f"{self.previous.run_date}.",
                 "Replay old ERP backups in the order of their dates, into an empty database.",
             )
 
@@ -217,21 +224,32 @@ class _Night:
     # --- 4 to 8 apply -----------------------------------------------------------------------
 
     def apply(self) -> None:
-        """The night in one transaction; once more without custom columns if they doomed it."""
+        """The night in one transaction.
+
+        Once more without custom columns if they doomed it, and once more if the engine chose it as
+        the victim of a conflict with somebody's edit: all it reads is our own database by now.
+        """
         self._enter("apply")
         self.run.save(update_fields=["stage"])
         read = dict(self._results)
-        try:
-            self._apply_once(with_custom_columns=True)
-        except DatabaseError:
-            failure = self._results.get(custom_columns.STAGE)
-            if failure is None or not failure.failed:
-                raise
-            logger.exception(
-                "The failed custom columns ended the transaction; applying without them"
-            )
-            self._results = {**read, custom_columns.STAGE: failure}
-            self._apply_once(with_custom_columns=False)
+        custom_failure: StageResult | None = None
+        for attempt in range(1, _APPLY_ATTEMPTS + 1):
+            self._results = dict(read)
+            if custom_failure is not None:
+                self._results[custom_columns.STAGE] = custom_failure
+            try:
+                self._apply_once(with_custom_columns=custom_failure is None)
+            except DatabaseError as error:
+                failed = self._results.get(custom_columns.STAGE)
+                if custom_failure is None and failed is not None and failed.failed:
+                    logger.exception("The custom columns ended the transaction; applying without")
+                    custom_failure = failed
+                elif is_conflict(error) and attempt < _APPLY_ATTEMPTS:
+                    logger.warning("Applying again after a conflict: %s", error)
+                else:
+                    raise
+            else:
+                return
 
     def _apply_once(self, *, with_custom_columns: bool) -> None:
         lease = self.context.lease
@@ -321,38 +339,56 @@ class _Night:
     def fail(self, notice: Notice) -> None:
         """Marks the run failed and tells it, unless it is applied already."""
         run = self.run
-        if run.pk is not None and self._was_applied():
-            run.refresh_from_db()
-            return
-        run.status = RunStatus.FAILED
-        run.errors_encountered = [notice.as_dict()]
-        for key in _COUNTERS_OF_WHAT_WAS_APPLIED:
-            setattr(run, key, 0)
-        self._end()
-        run.stage = notice.stage
-        if run.pk is None:
-            return  # nothing was recorded yet, most likely because the database is gone
+        connections[DEFAULT_DB_ALIAS].close_if_unusable_or_obsolete()
         try:
             with transaction.atomic():
+                if self._was_applied():
+                    return
+                self._put_failure(notice)
                 self._record_failure()
         except DatabaseError:
+            # The database is gone, so only the log can tell.
             logger.exception("The failed run could not be recorded in the database")
+            self._put_failure(notice)
+            run.pk = None
 
     def _was_applied(self) -> bool:
-        """Whether the commit went through although an error came back, for instance a stop
-        asked for at the last moment or a link lost while committing."""
-        try:
-            connections[DEFAULT_DB_ALIAS].close_if_unusable_or_obsolete()
-            return IngestionRun.objects.filter(pk=self.run.pk, status__in=APPLIED).exists()
-        except DatabaseError:
-            return False
+        """Whether the commit went through although an error came back, for instance a link lost
+        while committing; the run is then what the database says."""
+        applied = IngestionRun.objects.filter(
+            identifier=self.run.identifier, status__in=APPLIED
+        ).first()
+        if applied is not None:
+            self.run = applied
+        return applied is not None
+
+    def _put_failure(self, notice: Notice) -> None:
+        """What of this run is true although nothing was applied: what was read and rejected."""
+        run = self.run
+        context = getattr(self, "context", None)
+        run.status = RunStatus.FAILED
+        run.errors_encountered = [notice.as_dict()]
+        run.unmapped_item_codes = []
+        run.xref_digest = ""
+        for key in _COUNTERS_OF_WHAT_WAS_APPLIED:
+            setattr(run, key, 0)
+        run.po_lines_processed = context.extract.accepted if context else 0
+        self._end()
+        run.stage = notice.stage
 
     def _record_failure(self) -> None:
-        still_ours = IngestionRun.objects.filter(pk=self.run.pk, status=RunStatus.RUNNING)
-        values = {name: getattr(self.run, name) for name in _RESULT_FIELDS}
-        if not still_ours.update(**values):
-            return  # another run found this one dead and has told so
-        _record_failed(self.run)
+        run = self.run
+        recorded = IngestionRun.objects.filter(identifier=run.identifier)
+        if recorded.exists():
+            run.rejected_rows = RejectedRow.objects.filter(run__identifier=run.identifier).count()
+            values = {name: getattr(run, name) for name in _RESULT_FIELDS}
+            if not recorded.filter(status=RunStatus.RUNNING).update(**values):
+                return  # another run found this one dead and has told so
+        else:
+            # Its beginning was rolled back; that it was tried and why it failed is kept all the same.
+            run.pk = None
+            run.save(force_insert=True)
+        _record_failed(run)
         if self._lease is not None:
             self._lease.release_if_held()
 
@@ -365,6 +401,8 @@ _COUNTERS_OF_WHAT_WAS_APPLIED = (
     "lines_returned",
     "batches_reconstructed",
     "custom_columns_populated",
+    "xref_gaps_found",
+    "rejected_rows",
 )
 
 

@@ -48,7 +48,7 @@ STAGE = "snapshot"
 _PRESENT = Presence.PRESENT.value
 _DELETE_AT_ONCE = 10_000
 _KEYS_AT_ONCE = 400
-# Of fewer receipts any share may vanish in a night; of so many it is the relation that is wrong.
+# Of fewer receipts any share may vanish or be broken; of so many it is the relation that is wrong.
 _RECEIPTS_THAT_PROVE = 20
 
 _SNAPSHOT_FIELDS = (
@@ -83,8 +83,9 @@ def run(context: RunContext) -> StageResult:
         wait=wait_exponential_jitter(
             multiplier=settings.INGESTION_RETRY_BACKOFF_SECONDS,
             jitter=settings.INGESTION_RETRY_BACKOFF_SECONDS,
+            max=settings.INGESTION_LEASE_SECONDS / 10,  # the lease must outlive the pause
         ),
-        sleep=context.stop.pause,
+        sleep=context.pause,
         before_sleep=before_sleep_log(logger, logging.WARNING),
         reraise=True,
     )
@@ -96,7 +97,7 @@ def run(context: RunContext) -> StageResult:
 
 
 def remove_rows(rows: QuerySet[Any], context: RunContext | None = None) -> int:
-    """Deletes snapshot rows in chunks, each its own short transaction, so that nobody waits long."""
+    """Deletes snapshot rows in chunks, each a short transaction, so that nobody waits long."""
     removed = 0
     while count := rows.model._default_manager.filter(
         pk__in=rows.order_by().values("pk")[:_DELETE_AT_ONCE]
@@ -176,6 +177,7 @@ def _extract(context: RunContext) -> None:
                 )
             )
         with transaction.atomic():
+            context.lease.renew()  # who lost the lease does not write one chunk more
             insert_rows(ERPSnapshot, _SNAPSHOT_FIELDS, snapshots)
             _insert_looked_up(context, aged, extracted=True)
             _insert_rejections(context, rejections, "lines", extracted=True)
@@ -315,7 +317,7 @@ def _settle_duplicates(context: RunContext, *, extracted: bool) -> None:
                 ]
             surplus += [row.pk for row in removed]
             for row in removed:
-                _uncount(context, row)
+                _count(context, row.presence, row.supplier_code, row.values, -1)
         with transaction.atomic():
             for few in chunks(surplus, _KEYS_AT_ONCE):
                 rows.filter(pk__in=few).delete()
@@ -323,19 +325,21 @@ def _settle_duplicates(context: RunContext, *, extracted: bool) -> None:
         context.breathe()
 
 
-def _uncount(context: RunContext, row: ERPSnapshot) -> None:
-    """Takes a row out again of what is counted by line."""
-    if row.presence != _PRESENT:
+def _count(
+    context: RunContext, presence: str, supplier_code: str, values: dict[str, Any], one: int
+) -> None:
+    """Adds a line to what is counted by line, or takes it out again."""
+    if presence != _PRESENT:
         return
-    extract, code = context.extract, row.values["erp_status"]
+    extract, code = context.extract, values["erp_status"]
     if code not in context.mapping.status_map:
-        extract.unknown_codes[code] -= 1
-    if "supplier_name" in row.values:
-        extract.supplier_names[row.supplier_code, row.values["supplier_name"]] -= 1
+        extract.unknown_codes[code] += one
+    if "supplier_name" in values:
+        extract.supplier_names[supplier_code, values["supplier_name"]] += one
 
 
 def _check_plausible(context: RunContext) -> None:
-    """The guard (rules.md "Guard"): an extract that cannot be true is refused before it does harm."""
+    """The guard (rules.md "Guard"): refuses an extract that cannot be true."""
     run, extract = context.run, context.extract
     extract.accepted = ERPSnapshot.objects.filter(
         run=run, extracted=True, presence=_PRESENT
@@ -398,6 +402,7 @@ def _look_up(context: RunContext) -> None:
         .order_by()
         .values_list("po_number", "line_number")
     )
+    before = aged_before(context.mapping, run.run_date)
     for raw_rows in context.reader.rows_of_orders(sorted({po for po, _ in wanted})):
         found: list[Row] = []
         rejections: list[Rejection] = []
@@ -410,9 +415,10 @@ def _look_up(context: RunContext) -> None:
             else:
                 found.append(row)
                 context.extract.unreadable_custom.update(row.unreadable_slots)
-                if row.erp_status not in context.mapping.status_map:
-                    context.extract.unknown_codes[row.erp_status] += 1
+                presence = _presence(row, context, before)
+                _count(context, presence, row.supplier_code, row.parsed(), +1)
         with transaction.atomic():
+            context.lease.renew()
             _insert_looked_up(context, found, extracted=False)
             _insert_rejections(context, rejections, "lines", extracted=False)
         context.breathe()
@@ -451,10 +457,15 @@ def _read_receipts(context: RunContext) -> None:
             else:
                 receipts.append((run.pk, *(receipt[name] for name in DELIVERY_FIELDS)))
         with transaction.atomic():
+            context.lease.renew()
             insert_rows(ReceiptSnapshot, ("run_id", *DELIVERY_FIELDS), receipts)
             _insert_rejections(context, rejections, "deliveries", extracted=True)
         context.breathe()
     _settle_receipt_duplicates(context)
+    rejected = RejectedRow.objects.filter(run=run, relation="deliveries").count()
+    read = ReceiptSnapshot.objects.filter(run=run).count() + rejected
+    if read >= _RECEIPTS_THAT_PROVE and rejected > settings.INGESTION_MAX_REJECTED_SHARE * read:
+        _refuse(context, f"{rejected:,} of {read:,} receipts cannot be used")
     known = receipts_of_tonights_lines(run)
     count, gone = known.count(), vanished(known, run).count()
     if count >= _RECEIPTS_THAT_PROVE and gone > settings.INGESTION_MAX_DROP_SHARE * count:
@@ -526,7 +537,8 @@ def _result(context: RunContext) -> StageResult:
         result.notices.append(
             Notice(
                 STAGE,
-                f"{rejected:,} row(s) cannot be used; their lines keep their state. The first: {first}",
+                f"{rejected:,} row(s) cannot be used; their lines keep their state. The first: "
+                f"{first}",
                 "Let the ERP's users correct these rows; the next run reads them again.",
             )
         )
@@ -534,7 +546,8 @@ def _result(context: RunContext) -> StageResult:
         result.notices.append(
             Notice(
                 STAGE,
-                f'The status code "{code}" of {lines:,} line(s) is not in the mapping; it moves nothing.',
+                f'The status code "{code}" of {lines:,} line(s) is not in the mapping; it moves '
+                "nothing.",
                 "Add the code to [lines.status_map] of the mapping file.",
             )
         )
@@ -558,7 +571,8 @@ def _result(context: RunContext) -> StageResult:
         result.notices.append(
             Notice(
                 STAGE,
-                f"{extract.duplicates:,} row(s) stand in the ERP more than once; each counted once.",
+                f"{extract.duplicates:,} row(s) stand in the ERP more than once; each counted "
+                "once.",
                 "Tell the ERP's administrator, or correct a join in the mapped view.",
             )
         )

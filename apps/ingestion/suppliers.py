@@ -58,7 +58,7 @@ def _read_anew(context: RunContext) -> bool:
 def _names(context: RunContext) -> dict[str, str]:
     """One name per code: of several the more frequent, then the alphabetically first."""
     counted: dict[str, list[tuple[int, str]]] = defaultdict(list)
-    for (code, name), count in context.extract.supplier_names.items():
+    for (code, name), count in (+context.extract.supplier_names).items():
         if name:
             counted[code].append((-count, name))
     return {code: min(candidates)[1] for code, candidates in counted.items()}

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from django.db import DatabaseError, OperationalError
 
+from apps.ingestion.erp.faults import codes_of
 from apps.ingestion.errors import Notice, RunActiveError
 
 _CURES: tuple[tuple[re.Pattern[str], str], ...] = (
@@ -31,7 +32,8 @@ _CURES: tuple[tuple[re.Pattern[str], str], ...] = (
         re.compile(
             r"unable to open|refused|could not connect|login|password|timeout", re.IGNORECASE
         ),
-        "The application's database cannot be reached: check DATABASE_URL and that the server is up.",
+        "The application's database cannot be reached: check DATABASE_URL and that the server is "
+        "up.",
     ),
 )
 
@@ -52,6 +54,12 @@ def explain_unexpected(stage: str, error: Exception) -> Notice:
         f"The application's database refused: {shown}. Nothing was applied.",
         cure or "Look into ingestion.log for the details, cure the database, then run again.",
     )
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether the engine ended our transaction in favour of another one: repeating it is right."""
+    states, numbers, _ = codes_of(error)
+    return bool(states & {"40001", "40P01"} or numbers & {1205, 3960})
 
 
 @contextmanager

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce, NullIf
 
 from apps.audit import services as audit
 from apps.audit.models import EventType
-from apps.core.bulk import chunks, update_rows
+from apps.core.bulk import chunks, insert_rows, update_rows
 from apps.ingestion import suppliers
 from apps.ingestion.context import RunContext, StageResult
 from apps.ingestion.erp.fields import digest
@@ -118,47 +119,52 @@ def _settle_gaps(context: RunContext, xref: Xref) -> list[tuple[str, str, int]]:
     )
     gaps = [(s, code, lines) for s, code, lines in pairs if not xref.is_mapped(s, code)]
     supplier_ids = dict(Supplier.objects.values_list("code", "pk"))
-    known = {(gap.supplier_id, gap.erp_item_code): gap for gap in XrefGap.objects.all()}
-    new, changed, events = [], [], []
+    known = {
+        (supplier_id, code): (pk, last_seen, line_count, resolved_at)
+        for pk, supplier_id, code, last_seen, line_count, resolved_at in XrefGap.objects.values_list(
+            "pk", "supplier_id", "erp_item_code", "last_seen", "line_count", "resolved_at"
+        )
+    }
+    new: list[tuple[Any, ...]] = []
+    changed: list[tuple[Any, ...]] = []
+    opened: list[tuple[str, str, int]] = []
     seen = set()
     for supplier_code, code, lines in gaps:
         key = supplier_ids[supplier_code], code
         seen.add(key)
-        gap = known.get(key)
-        if gap is None:
-            new.append(
-                XrefGap(
-                    supplier_id=key[0],
-                    erp_item_code=code,
-                    first_seen=now,
-                    last_seen=now,
-                    line_count=lines,
-                )
-            )
+        if key not in known:
+            new.append((*key, now, now, lines, None))
         else:
-            changed.append((now, lines, None, gap.pk))
-        if gap is None or gap.resolved_at is not None:
-            events.append(
-                audit.Event(
-                    event_type=EventType.XREF_GAP,
-                    supplier_id=key[0],
-                    data={"supplier": supplier_code, "item_code": code, "lines": lines},
-                )
-            )
+            changed.append((now, lines, None, known[key][0]))
+        if key not in known or known[key][3] is not None:
+            opened.append((supplier_code, code, lines))
     codes = {pk: code for code, pk in supplier_ids.items()}
-    for key, gap in known.items():
-        if key in seen or gap.resolved_at is not None:
+    for key, (pk, last_seen, line_count, resolved_at) in known.items():
+        if key in seen or resolved_at is not None:
             continue
         mapped = xref.is_mapped(codes[key[0]], key[1])
-        changed.append((gap.last_seen, 0, now if mapped else None, gap.pk))
-    XrefGap.objects.bulk_create(new, batch_size=200)
-    update_rows(XrefGap, ("last_seen", "line_count", "resolved_at"), changed)
-    audit.record(
-        events,
-        actor=context.actor,
-        correlation_id=context.run.identifier,
-        effective_at=now,
+        if mapped or line_count:
+            changed.append((last_seen, 0, now if mapped else None, pk))
+    insert_rows(
+        XrefGap,
+        ("supplier_id", "erp_item_code", "first_seen", "last_seen", "line_count", "resolved_at"),
+        new,
     )
+    update_rows(XrefGap, ("last_seen", "line_count", "resolved_at"), changed)
+    for some in chunks(opened, _LINES_AT_ONCE):
+        audit.record(
+            (
+                audit.Event(
+                    event_type=EventType.XREF_GAP,
+                    supplier_id=supplier_ids[supplier_code],
+                    data={"supplier": supplier_code, "item_code": code, "lines": lines},
+                )
+                for supplier_code, code, lines in some
+            ),
+            actor=context.actor,
+            correlation_id=context.run.identifier,
+            effective_at=now,
+        )
     return gaps
 
 

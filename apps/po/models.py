@@ -168,7 +168,10 @@ class POLine(models.Model):
             ),
             models.UniqueConstraint(
                 fields=["po_number", "line_number"],
-                condition=~Q(presence=Presence.RETIRED),
+                # Spelled out, because SQL Server's filtered indexes know no NOT.
+                condition=Q(
+                    presence__in=[p.value for p in Presence if p.value != "retired"]
+                ),
                 name="po_line_one_current",
             ),
         ]

@@ -17,14 +17,15 @@ _TRANSIENT_STATES = re.compile(r"08...|40001|40P01|55P03|53300|57P0[123]|HYT0[01
 _TRANSIENT_NUMBERS = frozenset(
     {
         -2, 20, 64, 121, 233, 1204, 1205, 1222, 3960, 10053, 10054, 10060, 10061, 10928, 10929,
-        11001, 40143, 40197, 40501, 40540, 40613, 42108, 42109, 49918, 49919, 49920,
+        11001, 3953, 3961, 40143, 40197, 40501, 40540, 40613, 42108, 42109, 49918, 49919, 49920,
     }
 )  # fmt: skip
 _TRANSIENT_SQLITE = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL", "SQLITE_IOERR")
 _TRANSIENT_WORDS = re.compile(
     r"database is locked|connection refused|connection reset|closed the connection|"
     r"connection timed? ?out|timeout expired|could not connect|network|deadlock|"
-    r"communication link failure|is starting up|could not translate host name|"
+    r"communication link failure|is starting up|is shutting down|in recovery mode|"
+    r"too many clients|connection slots are reserved|could not translate host name|"
     r"connection (is|was|has been) (closed|lost|terminated)|connection already closed|"
     r"SSL SYSCALL|unexpected eof|EOF detected|forcibly closed",
     re.IGNORECASE,
@@ -88,6 +89,13 @@ _CURES = (
         "Install the ODBC driver that ERP_DATABASE_URL names (Microsoft ODBC Driver 18).",
     ),
     _cure(
+        "22007 22008 22021",
+        set(),
+        r"could not decode|can't decode|timestamp too (large|small)|date too (large|small)",
+        "A value in the ERP cannot be read by the database driver at all. Map a view that turns the "
+        "column into text, or correct the value.",
+    ),
+    _cure(
         "",
         set(),
         r"certificate",
@@ -103,7 +111,7 @@ _UNKNOWN_CURE = "Run check_erp for details; if it does not help, ask the ERP's a
 
 def explain(error: Exception) -> ErpError:
     """The error in words, as TransientErpError where another attempt may help."""
-    states, numbers, names = _codes(error)
+    states, numbers, names = codes_of(error)
     text = str(error)
     message = f"The ERP could not be read: {_first_line(error)}"
     # Codes are certain, words are not: those decide only where no code does.
@@ -124,7 +132,7 @@ def explain(error: Exception) -> ErpError:
     return ErpError(message, _UNKNOWN_CURE)
 
 
-def _codes(error: BaseException) -> tuple[set[str], set[int], set[str]]:
+def codes_of(error: BaseException) -> tuple[set[str], set[int], set[str]]:
     """SQLSTATEs, SQL Server error numbers and SQLite result names of the error and its causes."""
     states: set[str] = set()
     numbers: set[int] = set()

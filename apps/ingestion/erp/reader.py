@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from decimal import Decimal
 from typing import Any
 
@@ -23,6 +24,7 @@ RawRow = tuple[Any, ...]
 FETCH_SIZE = 10_000
 # Orders asked for at once in a look-up by key; below every engine's limit of parameters.
 _ORDERS_AT_ONCE = 500
+_NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 
 
 class ErpReader:
@@ -45,7 +47,8 @@ class ErpReader:
             [c for source in mapping.lines.fields.values() for c in source.columns]
             + list(self.custom_columns.values())
         )
-        self._numeric_orders = False
+        self._order_types: set[type] = set()
+        self._orders_are_padded = True
         self.deliveries: ErpRelation | None = None
         self.delivery_columns: list[Column] = []
         if mapping.deliveries is not None:
@@ -61,7 +64,7 @@ class ErpReader:
         A fresh connection, because after a lost link the old one is no use, and because its view
         of the data must begin now.
         """
-        self.connection.close()
+        self._close()
         try:
             with self.connection.execute_wrapper(read_only), ExitStack() as stack:
                 with explained():
@@ -72,21 +75,36 @@ class ErpReader:
                 with explained():
                     stack.close()
         finally:
-            self.connection.close()
+            self._close()
 
     def active_rows(self) -> Iterator[list[RawRow]]:
         """The active lines in chunks, columns in the order of `self.columns`."""
         position = self.columns.index(self.mapping.lines.fields["po_number"].column)
+        self._order_types = set()
         for chunk in self._stream(active_rows(self.lines, self.mapping, self.columns)):
-            self._numeric_orders = isinstance(chunk[0][position], int | float | Decimal)
+            # How the ERP stores PO numbers decides how the look-up asks for them.
+            if not self._order_types:
+                self._orders_are_padded = False
+            self._order_types.update({type(row[position]) for row in chunk})
+            if not self._orders_are_padded and str in self._order_types:
+                self._orders_are_padded = any(
+                    isinstance(row[position], str) and row[position] != row[position].rstrip()
+                    for row in chunk
+                )
             yield chunk
 
     def rows_of_orders(self, orders: Sequence[str]) -> Iterator[list[RawRow]]:
         """Every row of these purchase orders, closed ones too, same columns."""
         po_number = self.mapping.lines.fields["po_number"].column
-        if self._numeric_orders:
-            orders = [order for order in orders if order.lstrip("-").isdecimal()]
-        as_stored = self._numeric_orders or self.connection.vendor == "microsoft"
+        numeric = bool(self._order_types) and self._order_types <= {int, float, Decimal}
+        if numeric:
+            # The server would refuse to compare its numbers with anything else.
+            orders = [order for order in orders if _NUMBER.fullmatch(order)]
+        as_stored = (
+            numeric
+            or self.connection.vendor == "microsoft"
+            or not (self._orders_are_padded or len(self._order_types) > 1)
+        )
         for some in chunks(orders, _ORDERS_AT_ONCE):
             yield from self._stream(
                 rows_of_orders(self.lines, po_number, self.columns, some, as_stored=as_stored)
@@ -110,6 +128,11 @@ class ErpReader:
                 yield chunk
                 with explained():
                     chunk = cursor.fetchmany(FETCH_SIZE)
+
+    def _close(self) -> None:
+        """A link that is lost already cannot be closed, and need not be."""
+        with suppress(DjangoDatabaseError):
+            self.connection.close()
 
     def _choose_isolation(self) -> None:
         """SNAPSHOT where the ERP's database allows it, else READ COMMITTED (design.md)."""

@@ -130,7 +130,9 @@ class RowReader:
                 raise
             return rejection
         values = self._template % tuple([text for _, text in found])
-        row_hash = blake2b(values.encode() + self._salt, digest_size=16).hexdigest()
+        # With the key, so that equal hashes mean the same line on engines that fold case, too.
+        told = f"{po_number}\0{line_number}\0{values}".encode()
+        row_hash = blake2b(told + self._salt, digest_size=16).hexdigest()
         unreadable: tuple[str, ...] = ()
         custom_hash = ""
         if self._slots:

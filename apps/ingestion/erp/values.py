@@ -23,7 +23,7 @@ MAX_QUANTITY = Decimal("999999999999.999")
 _STEP = Decimal("0.001")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)", re.ASCII)
 _ISO = re.compile(r"(\d{4}-\d{2}-\d{2})([T ]\d{2}:\d{2}.*)?", re.ASCII)
-_MEMO_SIZE = 50_000
+_MEMO_SIZE = 20_000
 
 # The JSON text of one canonical value.
 json_text = json.JSONEncoder(ensure_ascii=False).encode
