@@ -1,6 +1,6 @@
 """Users, their role, and the suppliers an expeditor works for."""
 
-from django.contrib.auth.models import AbstractUser, UserManager
+from django.contrib.auth.models import AbstractUser
 from django.db import models
 
 
@@ -20,5 +20,3 @@ class User(AbstractUser):
         related_name="expeditors",
         help_text="The suppliers an expeditor sees; without meaning for the other roles.",
     )
-
-    objects = UserManager()

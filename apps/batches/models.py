@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
-
-from django.contrib.auth.models import AnonymousUser
 from django.db import models
 
-from apps.accounts.models import User
-from apps.accounts.scope import supplier_scope
+from apps.batches.querysets import BatchQuerySet
 from apps.po.models import quantity_field
 
 
@@ -20,19 +16,6 @@ class Kind(models.TextChoices):
     EXACT = "exact", "One receipt"
     CORRECTION = "correction", "Correction"
     UNEXPLAINED = "unexplained", "Not explained by the receipts"
-
-
-if TYPE_CHECKING:
-    BatchBase = models.QuerySet["Batch"]
-else:
-    BatchBase = models.QuerySet
-
-
-class BatchQuerySet(BatchBase):
-    def for_user(self, user: User | AnonymousUser | None) -> Self:
-        """The batches delivered by a supplier the user may see."""
-        scope = supplier_scope(user, "supplier")
-        return self.none() if scope is None else self.filter(scope)
 
 
 class Batch(models.Model):
