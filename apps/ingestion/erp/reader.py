@@ -47,8 +47,9 @@ class ErpReader:
             [c for source in mapping.lines.fields.values() for c in source.columns]
             + list(self.custom_columns.values())
         )
+        self._po_number = mapping.lines.fields["po_number"].column
         self._order_types: set[type] = set()
-        self._orders_are_padded = True
+        self._orders_are_padded = False
         self.deliveries: ErpRelation | None = None
         self.delivery_columns: list[Column] = []
         if mapping.deliveries is not None:
@@ -79,35 +80,35 @@ class ErpReader:
 
     def active_rows(self) -> Iterator[list[RawRow]]:
         """The active lines in chunks, columns in the order of `self.columns`."""
-        position = self.columns.index(self.mapping.lines.fields["po_number"].column)
+        position = self.columns.index(self._po_number)
         self._order_types = set()
+        self._orders_are_padded = False
         for chunk in self._stream(active_rows(self.lines, self.mapping, self.columns)):
-            # How the ERP stores PO numbers decides how the look-up asks for them.
-            if not self._order_types:
-                self._orders_are_padded = False
-            self._order_types.update({type(row[position]) for row in chunk})
-            if not self._orders_are_padded and str in self._order_types:
-                self._orders_are_padded = any(
-                    isinstance(row[position], str) and row[position] != row[position].rstrip()
-                    for row in chunk
-                )
+            self._note_orders([row[position] for row in chunk])
             yield chunk
 
     def rows_of_orders(self, orders: Sequence[str]) -> Iterator[list[RawRow]]:
         """Every row of these purchase orders, closed ones too, same columns."""
-        po_number = self.mapping.lines.fields["po_number"].column
-        numeric = bool(self._order_types) and self._order_types <= {int, float, Decimal}
+        if not self._order_types:
+            for sample in self._stream(self.lines.select([self._po_number])[:FETCH_SIZE]):
+                self._note_orders([row[0] for row in sample])
+        numeric = self._order_types <= {int, float, Decimal}
         if numeric:
             # The server would refuse to compare its numbers with anything else.
             orders = [order for order in orders if _NUMBER.fullmatch(order)]
-        as_stored = (
-            numeric
-            or self.connection.vendor == "microsoft"
-            or not (self._orders_are_padded or len(self._order_types) > 1)
-        )
+        plain_text = self._order_types == {str} and not self._orders_are_padded
+        as_stored = numeric or plain_text or self.connection.vendor == "microsoft"
         for some in chunks(orders, _ORDERS_AT_ONCE):
             yield from self._stream(
-                rows_of_orders(self.lines, po_number, self.columns, some, as_stored=as_stored)
+                rows_of_orders(self.lines, self._po_number, self.columns, some, as_stored=as_stored)
+            )
+
+    def _note_orders(self, orders: Sequence[Any]) -> None:
+        """How the ERP stores PO numbers decides how a look-up asks for them."""
+        self._order_types.update({type(order) for order in orders if order is not None})
+        if not self._orders_are_padded:
+            self._orders_are_padded = any(
+                isinstance(order, str) and order != order.rstrip() for order in orders
             )
 
     def receipts(self) -> Iterator[list[RawRow]]:
