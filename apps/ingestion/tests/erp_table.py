@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from apps.audit.models import AuditEvent, ERPChangeEvent, EventType
-from apps.batches.models import Batch
+from apps.batches.models import Batch, ReceiptDateNote
 from apps.ingestion import pipeline
 from apps.ingestion.context import RunOptions, Stop
 from apps.ingestion.erp.mapping import DELIVERY_FIELDS, OPTIONAL, REQUIRED
-from apps.ingestion.models import IngestionRun
+from apps.ingestion.models import ERPReceipt, IngestionRun, XrefGap
 from apps.ingestion.report import Report
-from apps.po.models import CustomColumn, POLine, Presence
+from apps.po.models import CustomColumn, POLine, Presence, StatusChange, Supplier
 from tests.erp import use_erp
 
 # Columns that no field of the mapping has by itself: to feed custom slots, to point fields at.
@@ -85,15 +85,21 @@ class ErpTable:
 
     # --- what the ERP's users do ------------------------------------------------------------
 
-    def add(self, po_number: Any, **values: Any) -> None:
+    def add(self, po_number: Any, /, **values: Any) -> None:
         """One more row, of which a test names only what it is about."""
         row = {**_AN_ORDER, "po_number": po_number, **values}
         self._insert("orders", row)
 
     def add_others(self, count: int) -> None:
         """So many ordinary lines that nothing happens to."""
-        for n in range(count):
-            self.add(f"Z{n:04}")
+        rows = [{**_AN_ORDER, "po_number": f"Z{n:04}"} for n in range(count)]
+        columns = list(rows[0])
+        marks = ", ".join("?" * len(columns))
+        with closing(self._open()) as connection, connection:
+            connection.executemany(
+                f"INSERT INTO orders ({', '.join(columns)}) VALUES ({marks})",
+                [list(row.values()) for row in rows],
+            )
 
     def change(self, po_number: Any, line_number: Any = "10", **values: Any) -> None:
         """Overwrites columns of the rows with this key."""
@@ -188,8 +194,13 @@ class ErpTable:
         self._execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", *row.values())
 
     def _execute(self, sql: str, *parameters: Any) -> int:
-        with closing(sqlite3.connect(self.file, isolation_level=None)) as connection:
+        with closing(self._open()) as connection, connection:
             return connection.execute(sql, [_stored(value) for value in parameters]).rowcount
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.file)
+        connection.execute("PRAGMA synchronous = OFF")  # fast; a test needs no power cut
+        return connection
 
 
 def feed_slot(slot: str, column: str) -> None:
@@ -244,6 +255,17 @@ def batches_of(po_number: str, line_number: str = "10") -> list[tuple[str, int, 
     """The current line's batches as (kind, quantity, date), oldest first."""
     batches = Batch.objects.filter(po_line=line_of(po_number, line_number)).order_by("pk")
     return [(batch.kind, int(batch.quantity), batch.delivered_on) for batch in batches]
+
+
+def content() -> dict[str, list[dict[str, Any]]]:
+    """All that a run may change beside its own record and the 'last seen' marks."""
+    return {
+        model.__name__: list(model._default_manager.order_by("pk").values())
+        for model in (Supplier, POLine, StatusChange, Batch, ReceiptDateNote, ERPReceipt)
+    } | {
+        "ERPChangeEvent": list(ERPChangeEvent.objects.order_by("pk").values()),
+        "XrefGap": list(XrefGap.objects.order_by("pk").values("pk", "first_seen", "resolved_at")),
+    }
 
 
 def messages_of(report: Report) -> str:
