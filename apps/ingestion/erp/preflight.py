@@ -103,7 +103,7 @@ def examine(
     """
     # SQLite and, as a rule, SQL Server find a column whatever its case; PostgreSQL does not.
     found = Examination(exact_names=connection.vendor == "postgresql")
-    for relation in _relations(mapping):
+    for relation in relations(mapping):
         for join, name in _table_names(relation):
             if not name:
                 continue  # the mapping lacks the table's name and has been told so
@@ -149,7 +149,7 @@ def write_proof(mapping: ErpMapping, connection: BaseDatabaseWrapper) -> WritePr
     if connection.vendor == "sqlite":
         return WriteProof(False, "the file is opened with mode=ro, SQLite refuses every write")
     ask = _ask_postgresql if connection.vendor == "postgresql" else _ask_sql_server
-    tables = {name for relation in _relations(mapping) for _, name in _table_names(relation)}
+    tables = {name for relation in relations(mapping) for _, name in _table_names(relation)}
     writable = sorted(name for name in tables if ask(connection, name))
     if writable:
         return WriteProof(True, f"the server grants it writing to {', '.join(writable)}")
@@ -192,7 +192,8 @@ def has_moving_reads(connection: BaseDatabaseWrapper) -> bool:
     return row is not None and not any(row)
 
 
-def _relations(mapping: ErpMapping) -> list[Relation]:
+def relations(mapping: ErpMapping) -> list[Relation]:
+    """The lines, and the receipts if there are any."""
     return [mapping.lines] if mapping.deliveries is None else [mapping.lines, mapping.deliveries]
 
 
@@ -202,7 +203,7 @@ def _table_names(relation: Relation) -> list[tuple[str, str]]:
 
 
 def _uses(mapping: ErpMapping, custom_columns: Mapping[str, Column]) -> Iterator[Use]:
-    for relation in _relations(mapping):
+    for relation in relations(mapping):
         for name, source in relation.fields.items():
             for column in source.columns:
                 yield Use(relation, name, column)
