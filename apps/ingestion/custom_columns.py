@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import Exists, OuterRef
 
 from apps.audit import services as audit
+from apps.audit.models import ERPChangeEvent
 from apps.core.bulk import chunks, update_rows
 from apps.ingestion.context import RunContext, StageResult
 from apps.ingestion.diff_engine import compare, silent_fields, to_event
@@ -82,23 +82,30 @@ class _CustomColumns:
     def apply(self, snapshots: list[ERPSnapshot]) -> None:
         lines: dict[tuple[str, str], dict[str, Any]] = {}
         for orders in chunks(sorted({s.po_number for s in snapshots}), _KEYS_AT_ONCE):
-            known = POLine.objects.select_for_update().current().filter(po_number__in=orders).order_by("pk")
-            for line in known.values(
+            known = (
+                POLine.objects.select_for_update()
+                .current()
+                .filter(po_number__in=orders)
+                .order_by("pk")
+            )
+            for row in known.values(
                 "pk", "po_number", "line_number", "supplier_id", "custom_sources",
                 "custom_erp_values", "custom_field_set",
             ):  # fmt: skip
-                lines[line["po_number"], line["line_number"]] = line
+                lines[row["po_number"], row["line_number"]] = {**row}
+        supplier_then = self._suppliers_before([line["pk"] for line in lines.values()])
         # Grouped by what is written, because a person's columns are not even rewritten.
         updates: dict[tuple[str, ...], list[tuple[Any, ...]]] = defaultdict(list)
         changes: list[audit.Change] = []
         for snapshot in snapshots:
             line = lines[snapshot.po_number, snapshot.line_number]
-            told: Mapping[str, Canonical] = {
+            told: dict[str, Canonical] = {
                 slot: snapshot.values[slot] for slot in self.slots if slot in snapshot.values
             }
             silent = self._silent_slots(line["custom_field_set"])
             changed = compare(line["custom_erp_values"], told, silent)
-            changes += [to_event(change, line["pk"], line["supplier_id"]) for change in changed]
+            supplier_id = supplier_then.get(line["pk"], line["supplier_id"])
+            changes += [to_event(change, line["pk"], supplier_id) for change in changed]
             # An unreadable value that is read from elsewhere now: the old one is no predecessor.
             erp_values = {
                 slot: value
@@ -137,6 +144,16 @@ class _CustomColumns:
         self.changes += audit.record_changes(
             changes, run_id=self.context.run.pk, effective_at=self.context.run.effective_at
         )
+
+    def _suppliers_before(self, pks: list[int]) -> dict[int, int]:
+        """Of lines that moved tonight, the supplier they had: the change happened under it."""
+        before: dict[int, int] = {}
+        for some in chunks(pks, _KEYS_AT_ONCE):
+            moved = ERPChangeEvent.objects.filter(
+                run=self.context.run, field="supplier_code", po_line__in=some
+            )
+            before |= dict(moved.values_list("po_line_id", "supplier_id"))
+        return before
 
     def _silent_slots(self, line_field_set: str) -> frozenset[str]:
         if line_field_set not in self._silent:

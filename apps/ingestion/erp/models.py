@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from django.apps.registry import Apps
 from django.db import models
@@ -14,6 +14,10 @@ from django.db.models.functions import Cast, RTrim
 from apps.ingestion.erp.mapping import Column, ErpMapping, Relation
 from apps.ingestion.erp.router import ERP_ALIAS, ERP_APP_LABEL
 from apps.ingestion.erp.tables import quoted_name, quoted_table
+
+
+# How the ERP stores PO numbers: as texts without padding, with padding (or mixed), or as numbers.
+OrderForm = Literal["plain", "padded", "number"]
 
 
 class ErpRelation:
@@ -121,10 +125,13 @@ def active_rows(
     if not mapping.closed_statuses:
         return rows
     status = mapping.lines.fields["status"].column
-    return rows.alias(code=relation.trimmed(status)).filter(
+    active: models.QuerySet[Any, tuple[Any, ...]] = rows.alias(
+        code=relation.trimmed(status)
+    ).filter(
         models.Q(**{f"{relation.path(status)}__isnull": True})
         | ~models.Q(code__in=sorted(mapping.closed_statuses))
     )
+    return active
 
 
 def rows_of_orders(
@@ -133,14 +140,18 @@ def rows_of_orders(
     columns: Sequence[Column],
     orders: Sequence[str],
     *,
-    as_stored: bool,
+    stored_as: OrderForm,
 ) -> models.QuerySet[Any, tuple[Any, ...]]:
     """All rows of these purchase orders, closed ones included.
 
-    `as_stored` compares the column itself, which may use the ERP's index: right where the engine
-    ignores trailing blanks (SQL Server) or the column holds numbers. Else its trimmed text.
+    Comparing the column as it is may use the ERP's index; it needs texts without trailing blanks,
+    or SQL Server, which ignores them and converts types.
     """
     rows = relation.select(columns)
-    if as_stored:
+    if stored_as == "number":
+        number = models.DecimalField(max_digits=38, decimal_places=10)
+        return rows.alias(order=Cast(relation.path(po_number), number)).filter(order__in=orders)
+    if stored_as == "plain":
         return rows.filter(**{f"{relation.path(po_number)}__in": orders})
-    return rows.alias(order=relation.trimmed(po_number)).filter(order__in=orders)
+    trimmed: models.QuerySet[Any, tuple[Any, ...]] = rows.alias(order=relation.trimmed(po_number))
+    return trimmed.filter(order__in=orders)

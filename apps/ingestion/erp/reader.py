@@ -15,7 +15,7 @@ from apps.core.bulk import chunks
 from apps.ingestion.erp.faults import explain
 from apps.ingestion.erp.guard import read_only
 from apps.ingestion.erp.mapping import Column, ErpMapping
-from apps.ingestion.erp.models import ErpRelation, active_rows, rows_of_orders
+from apps.ingestion.erp.models import ErpRelation, OrderForm, active_rows, rows_of_orders
 from apps.ingestion.erp.router import ERP_ALIAS
 from apps.ingestion.errors import ErpError
 
@@ -96,11 +96,16 @@ class ErpReader:
         if numeric:
             # The server would refuse to compare its numbers with anything else.
             orders = [order for order in orders if _NUMBER.fullmatch(order)]
-        plain_text = self._order_types == {str} and not self._orders_are_padded
-        as_stored = numeric or plain_text or self.connection.vendor == "microsoft"
+        stored_as: OrderForm = "padded"
+        if self.connection.vendor == "microsoft" or (
+            self._order_types == {str} and not self._orders_are_padded
+        ):
+            stored_as = "plain"
+        elif numeric:
+            stored_as = "number"
         for some in chunks(orders, _ORDERS_AT_ONCE):
             yield from self._stream(
-                rows_of_orders(self.lines, self._po_number, self.columns, some, as_stored=as_stored)
+                rows_of_orders(self.lines, self._po_number, self.columns, some, stored_as=stored_as)
             )
 
     def _note_orders(self, orders: Sequence[Any]) -> None:
