@@ -299,26 +299,28 @@ class _Batches:
                     run=self.run, field="delivered_quantity", po_line__in=some
                 ).values_list("po_line_id", flat=True)
             )
-            for row in POLine.objects.filter(pk__in=some).order_by("pk").values(
+            rows = POLine.objects.filter(pk__in=some).order_by("pk").values(
                 "pk", "po_number", "line_number", "supplier_id", "ordered_quantity",
-                "delivered_quantity", "batched_quantity", "in_date", "first_run", "presence", "status",
-            ):  # fmt: skip
-                lines.append(
-                    Line(
-                        pk=row["pk"],
-                        key=(row["po_number"], row["line_number"]),
-                        supplier_id=row["supplier_id"],
-                        ordered=row["ordered_quantity"],
-                        delivered=row["delivered_quantity"],
-                        batched=row["batched_quantity"],
-                        in_date=row["in_date"],
-                        is_new=row["first_run"] == self.run.pk,
-                        is_retired=row["presence"] == Presence.RETIRED,
-                        is_cancelled=row["status"] == Status.CANCELLED
-                        and row["presence"] in _NOT_ENDED,
-                        delivered_changed=row["pk"] in changed,
-                    )
+                "delivered_quantity", "batched_quantity", "in_date", "first_run", "presence",
+                "status",
+            )  # fmt: skip
+            lines += [
+                Line(
+                    pk=row["pk"],
+                    key=(row["po_number"], row["line_number"]),
+                    supplier_id=row["supplier_id"],
+                    ordered=row["ordered_quantity"],
+                    delivered=row["delivered_quantity"],
+                    batched=row["batched_quantity"],
+                    in_date=row["in_date"],
+                    is_new=row["first_run"] == self.run.pk,
+                    is_retired=row["presence"] == Presence.RETIRED,
+                    is_cancelled=row["status"] == Status.CANCELLED
+                    and row["presence"] in _NOT_ENDED,
+                    delivered_changed=row["pk"] in changed,
                 )
+                for row in rows
+            ]
         return lines
 
     def _tonight(self, orders: list[str]) -> Iterator[ReceiptSnapshot]:

@@ -231,7 +231,12 @@ class _Diff:
         lines = {}
         for some in chunks(sorted({s.po_number for s in snapshots}), _KEYS_AT_ONCE):
             # Locked, so that a person's move of the status meanwhile is not overwritten.
-            known = POLine.objects.select_for_update().current().filter(po_number__in=some).order_by("pk")
+            known = (
+                POLine.objects.select_for_update()
+                .current()
+                .filter(po_number__in=some)
+                .order_by("pk")
+            )
             for line in known.values(*_MARKS, *_STORED):
                 line["supplier_code"] = self.supplier_codes[line["supplier_id"]]
                 lines[line["po_number"], line["line_number"]] = line
@@ -402,8 +407,10 @@ class _Diff:
         yield self.suppliers[values["supplier_code"]]
         for name in _STORED:
             value = values[name] if name in values else otherwise[name]
-            is_moment = value is not None and KINDS[name] == "moment"
-            yield datetime.fromisoformat(value) if is_moment else value
+            if value is not None and KINDS[name] == "moment":
+                yield datetime.fromisoformat(value)
+            else:
+                yield value
 
     def _derived(
         self, values: Mapping[str, Any], otherwise: Mapping[str, Canonical]

@@ -385,7 +385,7 @@ class _Night:
             if not recorded.filter(status=RunStatus.RUNNING).update(**values):
                 return  # another run found this one dead and has told so
         else:
-            # Its beginning was rolled back; that it was tried and why it failed is kept all the same.
+            # Its beginning was rolled back; that it was tried and why it failed is kept anyway.
             run.pk = None
             run.save(force_insert=True)
         _record_failed(run)

@@ -119,11 +119,12 @@ def _settle_gaps(context: RunContext, xref: Xref) -> list[tuple[str, str, int]]:
     )
     gaps = [(s, code, lines) for s, code, lines in pairs if not xref.is_mapped(s, code)]
     supplier_ids = dict(Supplier.objects.values_list("code", "pk"))
+    stored = XrefGap.objects.values_list(
+        "pk", "supplier_id", "erp_item_code", "last_seen", "line_count", "resolved_at"
+    )
     known = {
         (supplier_id, code): (pk, last_seen, line_count, resolved_at)
-        for pk, supplier_id, code, last_seen, line_count, resolved_at in XrefGap.objects.values_list(
-            "pk", "supplier_id", "erp_item_code", "last_seen", "line_count", "resolved_at"
-        )
+        for pk, supplier_id, code, last_seen, line_count, resolved_at in stored
     }
     new: list[tuple[Any, ...]] = []
     changed: list[tuple[Any, ...]] = []
@@ -173,9 +174,7 @@ def _refresh(context: RunContext, xref: Xref) -> None:
     differing = list(_stale_lines(context).values_list("pk", flat=True))
     for some in chunks(differing, _LINES_AT_ONCE):
         updates, events = [], []
-        for pk, supplier_id, supplier, code, erp_sku, erp_item, *stored in POLine.objects.filter(
-            pk__in=some
-        ).values_list(
+        lines = POLine.objects.filter(pk__in=some).values_list(
             "pk",
             "supplier_id",
             "supplier__code",
@@ -185,10 +184,11 @@ def _refresh(context: RunContext, xref: Xref) -> None:
             "sku",
             "item",
             "unmapped",
-        ):
+        )
+        for pk, supplier_id, supplier, code, erp_sku, erp_item, sku, item, unmapped in lines:
             new = xref.derive(supplier, code, erp_sku, erp_item)
             updates.append((new.sku, new.item, new.unmapped, pk))
-            events.append(applied_event(pk, supplier_id, Derived(*stored), new))
+            events.append(applied_event(pk, supplier_id, Derived(sku, item, unmapped), new))
         update_rows(POLine, ("sku", "item", "unmapped"), updates)
         audit.record(
             events,

@@ -104,7 +104,8 @@ class POLine(models.Model):
     unmapped = models.BooleanField(default=False)
     batched_quantity = quantity_field(
         default=Decimal(0),
-        help_text="Sum of the ERP batches: what the next change of DeliveredQty is measured against.",
+        help_text="Sum of the ERP batches: what the next change of DeliveredQty is measured "
+        "against.",
     )
 
     # Moved by the ERP and by people, by the rules of apps/po/lifecycle.py.
@@ -169,9 +170,7 @@ class POLine(models.Model):
             models.UniqueConstraint(
                 fields=["po_number", "line_number"],
                 # Spelled out, because SQL Server's filtered indexes know no NOT.
-                condition=Q(
-                    presence__in=[p.value for p in Presence if p.value != "retired"]
-                ),
+                condition=Q(presence__in=[p.value for p in Presence if p.value != "retired"]),
                 name="po_line_one_current",
             ),
         ]

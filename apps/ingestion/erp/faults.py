@@ -92,8 +92,8 @@ _CURES = (
         "22007 22008 22021",
         set(),
         r"could not decode|can't decode|timestamp too (large|small)|date too (large|small)",
-        "A value in the ERP cannot be read by the database driver at all. Map a view that turns the "
-        "column into text, or correct the value.",
+        "A value in the ERP cannot be read by the database driver at all. Map a view that turns "
+        "the column into text, or correct the value.",
     ),
     _cure(
         "",

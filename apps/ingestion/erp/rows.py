@@ -116,8 +116,9 @@ class RowReader:
     def read(self, raw: RawRow) -> Row | Rejection:
         """The canonical row. A custom value that cannot be read is left out and named instead."""
         try:
-            po_number = self._po.read[raw[self._po.position]][0]
-            line_number = self._line.read[raw[self._line.position]][0]
+            # Any, because a key is read as a text or not at all.
+            po_number: Any = self._po.read[raw[self._po.position]][0]
+            line_number: Any = self._line.read[raw[self._line.position]][0]
             if self._plain is not None:
                 found = [read[raw[i]] for i, read in self._plain]
             else:
@@ -142,7 +143,7 @@ class RowReader:
         if name is not None:
             values += f',"supplier_name":{name[1]}'
         supplier, item, status = self._told(found)
-        return Row(  # type: ignore[arg-type]  # keys and texts are never None
+        return Row(
             po_number,
             line_number,
             supplier[0],

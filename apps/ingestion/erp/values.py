@@ -99,10 +99,11 @@ def optional_quantity(raw: Any) -> Canonical:
         return None
     value = _decimal(raw)
     exact = value.quantize(_STEP) if abs(value) <= MAX_QUANTITY else None
-    if exact is None or exact != value:
-        if exact is None or not isinstance(raw, float) or abs(exact - value) > Decimal("1e-6"):
-            reason = "has more than three decimals" if exact is not None else "is too large"
-            raise UnreadableError(f"{_shown(raw)} {reason}")
+    if exact is None:
+        raise UnreadableError(f"{_shown(raw)} is too large")
+    # The last digits of a float are the engine's, not the ERP's.
+    if exact != value and (not isinstance(raw, float) or abs(exact - value) > Decimal("1e-6")):
+        raise UnreadableError(f"{_shown(raw)} has more than three decimals")
     return format(exact or abs(exact), "f")
 
 

@@ -62,7 +62,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         stop = Stop()
-        console = Console(file=self.stdout._out, highlight=False)  # type: ignore[attr-defined]
+        stream: Any = self.stdout._out  # noqa: SLF001  # Django's wrapper adds line ends
+        console = Console(file=stream, highlight=False)
         progress = (
             ConsoleProgress(console)
             if console.is_terminal and not options["json"]
