@@ -100,7 +100,9 @@ class Extract:
 
     accepted: int = 0
     rejected: int = 0
+    supplier_codes: set[str] = field(default_factory=set)
     supplier_names: Counter[tuple[str, str]] = field(default_factory=Counter)
+    item_codes: Counter[tuple[str, str]] = field(default_factory=Counter)  # with their supplier
     unknown_codes: Counter[str] = field(default_factory=Counter)
     unreadable_custom: Counter[str] = field(default_factory=Counter)
     duplicates: int = 0

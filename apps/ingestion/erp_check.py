@@ -25,8 +25,7 @@ from apps.ingestion.erp import preflight
 from apps.ingestion.erp.fields import LENGTHS, LINE_FIELDS
 from apps.ingestion.erp.guard import read_only
 from apps.ingestion.erp.mapping import Column, ErpMapping, MappingError, Relation, load_mapping
-from apps.ingestion.erp.reader import ErpReader, explained
-from apps.ingestion.erp.router import ERP_ALIAS
+from apps.ingestion.erp.reader import ErpReader, erp_connection, explained, is_configured
 from apps.ingestion.erp.rows import ReceiptReader, Rejection, Row, RowReader
 from apps.ingestion.erp.values import Canonical, UnreadableError, text
 from apps.ingestion.erp_check_result import (
@@ -155,7 +154,7 @@ class _Check:
             return None
 
     def _connect(self) -> BaseDatabaseWrapper | None:
-        if ERP_ALIAS not in connections.settings:
+        if not is_configured():
             self._problem(
                 "connection",
                 "No ERP is configured.",
@@ -165,7 +164,7 @@ class _Check:
         facts = self.result.connection = ConnectionFacts()
         started = time.perf_counter()
         try:
-            connection: BaseDatabaseWrapper = connections[ERP_ALIAS]
+            connection = erp_connection()
             connection.close()
             with explained():
                 connection.ensure_connection()

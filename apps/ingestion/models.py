@@ -102,8 +102,6 @@ class ERPSnapshot(models.Model):
     )
     po_number = models.CharField(max_length=64)
     line_number = models.CharField(max_length=32)
-    supplier_code = models.CharField(max_length=64)
-    erp_item_code = models.CharField(max_length=128)
     presence = models.CharField(max_length=10, choices=Presence.choices)
     extracted = models.BooleanField(help_text="Read with the active lines; else looked up by key.")
     values = models.JSONField(help_text="Object: field -> canonical value.")

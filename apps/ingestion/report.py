@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from apps.ingestion.models import IngestionRun, RunStatus
 
@@ -40,6 +41,9 @@ class Report:
     rejected_rows: int
     erp_attempts: int
     errors_encountered: list[dict[str, str]]
+    # For the console only; the keys of the JSON object are fixed.
+    erp_read: str = field(default="", metadata={"console_only": True})
+    rows_read: int = field(default=0, metadata={"console_only": True})
 
     @classmethod
     def of(cls, run: IngestionRun) -> Report:
@@ -66,10 +70,17 @@ class Report:
             rejected_rows=run.rejected_rows,
             erp_attempts=run.erp_attempts,
             errors_encountered=list(run.errors_encountered),
+            erp_read=_span(run.extraction_started_at, run.extraction_finished_at),
+            rows_read=run.rows_read,
         )
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """The JSON object, keys in their documented order."""
+        return {
+            key.name: getattr(self, key.name)
+            for key in fields(self)
+            if not key.metadata.get("console_only")
+        }
 
     def as_json(self) -> str:
         return json.dumps(self.as_dict(), ensure_ascii=False)
@@ -87,6 +98,8 @@ class Report:
             ("Finished", _to_the_second(self.finished_at)),
             ("Seconds", f"{self.duration_seconds:.2f}"),
             ("of which", stages),
+            ("ERP read", self.erp_read),
+            ("Rows read", f"{self.rows_read:,}"),
             ("Lines processed", f"{self.po_lines_processed:,}"),
             ("New lines", f"{self.new_lines_created:,}"),
             ("Lines changed", f"{self.lines_changed:,}"),
@@ -99,11 +112,11 @@ class Report:
             ("Rejected rows", f"{self.rejected_rows:,}"),
             ("ERP attempts", f"{self.erp_attempts:,}"),
         ):
-            table.add_row(label, escape(value))
+            table.add_row(label, Text(value))
         console.print(table)
         for entry in self.errors_encountered:
-            console.print(f"[bold]{escape(entry['stage'])}[/bold]: {escape(entry['message'])}")
-            console.print(f"  -> {escape(entry['remedy'])}")
+            console.print(f"{entry['stage']}: {entry['message']}")
+            console.print(f"  -> {entry['remedy']}")
         if self.unmapped_item_codes:
             shown = [
                 f"{entry['supplier']}/{entry['item_code']}"
@@ -111,7 +124,7 @@ class Report:
             ]
             more = len(self.unmapped_item_codes) - len(shown)
             console.print(
-                f"[bold]xref[/bold]: no cross-reference for {escape(', '.join(shown))}"
+                f"xref: no cross-reference for {', '.join(shown)}"
                 + (f" and {more:,} more" if more else "")
             )
             console.print("  -> Map them with import_xref; the next run applies it.")
@@ -124,6 +137,12 @@ class Report:
             f"{self.change_events_detected:,} changes, {self.batches_reconstructed:,} batches, "
             f"{self.duration_seconds:.2f} s"
         )
+
+
+def _span(start: datetime | None, end: datetime | None) -> str:
+    if start is None or end is None:
+        return "not finished"
+    return f"{start:%Y-%m-%d %H:%M:%S} to {end:%H:%M:%S} UTC"
 
 
 def _to_the_second(moment: str) -> str:

@@ -55,8 +55,6 @@ _SNAPSHOT_FIELDS = (
     "run_id",
     "po_number",
     "line_number",
-    "supplier_code",
-    "erp_item_code",
     "presence",
     "extracted",
     "values",
@@ -139,7 +137,7 @@ def _extract(context: RunContext) -> None:
     closed, status_map = mapping.closed_statuses, mapping.status_map
     before = aged_before(mapping, run.run_date)
     expected = POLine.objects.filter(presence=Presence.PRESENT).count()
-    read = context.rows.read
+    read, item_codes = context.rows.read, extract.item_codes
     run_id = run.pk
     for raw_rows in context.reader.active_rows():
         snapshots: list[tuple[Any, ...]] = []
@@ -160,6 +158,7 @@ def _extract(context: RunContext) -> None:
                 extract.unknown_codes[code] += 1
             if row.unreadable_slots:
                 extract.unreadable_custom.update(row.unreadable_slots)
+            item_codes[row.supplier_code, row.erp_item_code] += 1
             if row.supplier_name is not None:
                 extract.supplier_names[row.supplier_code, row.supplier_name] += 1
             snapshots.append(
@@ -167,8 +166,6 @@ def _extract(context: RunContext) -> None:
                     run_id,
                     row.po_number,
                     row.line_number,
-                    row.supplier_code,
-                    row.erp_item_code,
                     _PRESENT,
                     True,
                     row.values,
@@ -176,6 +173,8 @@ def _extract(context: RunContext) -> None:
                     row.custom_hash,
                 )
             )
+        for row in aged:
+            extract.supplier_codes.add(row.supplier_code)
         with transaction.atomic():
             context.lease.renew()  # who lost the lease does not write one chunk more
             insert_rows(ERPSnapshot, _SNAPSHOT_FIELDS, snapshots)
@@ -226,8 +225,6 @@ def _insert_looked_up(context: RunContext, rows: Iterable[Row], *, extracted: bo
                 context.run.pk,
                 row.po_number,
                 row.line_number,
-                row.supplier_code,
-                row.erp_item_code,
                 _presence(row, context, before),
                 extracted,
                 row.values,
@@ -317,7 +314,7 @@ def _settle_duplicates(context: RunContext, *, extracted: bool) -> None:
                 ]
             surplus += [row.pk for row in removed]
             for row in removed:
-                _count(context, row.presence, row.supplier_code, row.values, -1)
+                _count(context, row.presence, row.values, -1)
         with transaction.atomic():
             for few in chunks(surplus, _KEYS_AT_ONCE):
                 rows.filter(pk__in=few).delete()
@@ -325,17 +322,17 @@ def _settle_duplicates(context: RunContext, *, extracted: bool) -> None:
         context.breathe()
 
 
-def _count(
-    context: RunContext, presence: str, supplier_code: str, values: dict[str, Any], one: int
-) -> None:
+def _count(context: RunContext, presence: str, values: dict[str, Any], one: int) -> None:
     """Adds a line to what is counted by line, or takes it out again."""
+    extract, supplier = context.extract, values["supplier_code"]
+    extract.supplier_codes.add(supplier)
     if presence != _PRESENT:
         return
-    extract, code = context.extract, values["erp_status"]
-    if code not in context.mapping.status_map:
-        extract.unknown_codes[code] += one
+    extract.item_codes[supplier, values["erp_item_code"]] += one
+    if values["erp_status"] not in context.mapping.status_map:
+        extract.unknown_codes[values["erp_status"]] += one
     if "supplier_name" in values:
-        extract.supplier_names[supplier_code, values["supplier_name"]] += one
+        extract.supplier_names[supplier, values["supplier_name"]] += one
 
 
 def _check_plausible(context: RunContext) -> None:
@@ -416,7 +413,7 @@ def _look_up(context: RunContext) -> None:
                 found.append(row)
                 context.extract.unreadable_custom.update(row.unreadable_slots)
                 presence = _presence(row, context, before)
-                _count(context, presence, row.supplier_code, row.parsed(), +1)
+                _count(context, presence, row.parsed(), +1)
         with transaction.atomic():
             context.lease.renew()
             _insert_looked_up(context, found, extracted=False)

@@ -8,7 +8,6 @@ from apps.audit import services as audit
 from apps.audit.models import EventType
 from apps.ingestion.context import RunContext
 from apps.ingestion.erp.fields import SUPPLIER_NAME
-from apps.ingestion.models import ERPSnapshot
 from apps.po.models import Supplier
 
 
@@ -16,14 +15,9 @@ def apply(context: RunContext) -> None:
     """Creates tonight's new suppliers and renames those whose name differs, one event each."""
     names = _names(context)
     known = {supplier.code: supplier for supplier in Supplier.objects.all()}
-    codes = (
-        ERPSnapshot.objects.filter(run=context.run)
-        .order_by()
-        .values_list("supplier_code", flat=True)
-        .distinct()
-    )
+    codes = context.extract.supplier_codes | {code for code, _ in +context.extract.item_codes}
     Supplier.objects.bulk_create(
-        Supplier(code=code, name=names.get(code, "")) for code in sorted(set(codes) - known.keys())
+        Supplier(code=code, name=names.get(code, "")) for code in sorted(codes - known.keys())
     )
     events = []
     for code, name in sorted(names.items()):

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce, NullIf
 
 from apps.audit import services as audit
@@ -21,7 +21,7 @@ from apps.ingestion.context import RunContext, StageResult
 from apps.ingestion.erp.fields import digest
 from apps.ingestion.errors import Notice
 from apps.ingestion.models import ERPSnapshot, XrefEntry, XrefGap
-from apps.po.models import POLine, Presence, Supplier
+from apps.po.models import POLine, Supplier
 
 STAGE = "xref"
 _LINES_AT_ONCE = 1_000
@@ -111,13 +111,11 @@ def applied_event(line_id: int, supplier_id: int, old: Derived, new: Derived) ->
 def _settle_gaps(context: RunContext, xref: Xref) -> list[tuple[str, str, int]]:
     """Keeps the table of gaps; returns tonight's as (supplier, code, lines)."""
     now = context.run.effective_at
-    pairs = (
-        ERPSnapshot.objects.filter(run=context.run, presence=Presence.PRESENT)
-        .order_by("supplier_code", "erp_item_code")
-        .values_list("supplier_code", "erp_item_code")
-        .annotate(lines=Count("pk"))
+    gaps = sorted(
+        (supplier, code, lines)
+        for (supplier, code), lines in (+context.extract.item_codes).items()
+        if not xref.is_mapped(supplier, code)
     )
-    gaps = [(s, code, lines) for s, code, lines in pairs if not xref.is_mapped(s, code)]
     supplier_ids = dict(Supplier.objects.values_list("code", "pk"))
     stored = XrefGap.objects.values_list(
         "pk", "supplier_id", "erp_item_code", "last_seen", "line_count", "resolved_at"

@@ -17,20 +17,16 @@ from datetime import date
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
-from rich.console import Console
-
 from apps.ingestion import pipeline
-from apps.ingestion.context import NoProgress, RunOptions, Stop
+from apps.ingestion.context import NoProgress, Progress, RunOptions, Stop
 from apps.ingestion.errors import IngestionError, RunActiveError, UsageError
+from apps.ingestion.management.output import EXIT_ACTIVE, EXIT_FAILED, EXIT_USAGE, console_of
 from apps.ingestion.management.progress import ConsoleProgress
 from apps.ingestion.models import RunStatus
 
 logger = logging.getLogger(__name__)
 
-EXIT_FAILED = 1
-EXIT_USAGE = 2
 EXIT_PARTIAL = 3
-EXIT_ACTIVE = 4
 
 
 class Command(BaseCommand):
@@ -62,13 +58,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         stop = Stop()
-        stream: Any = self.stdout._out  # noqa: SLF001  # Django's wrapper adds line ends
-        console = Console(file=stream, highlight=False)
-        progress = (
-            ConsoleProgress(console)
-            if console.is_terminal and not options["json"]
-            else NoProgress()
-        )
+        console = console_of(self)
+        progress: Progress = NoProgress()
+        if console.is_terminal and not options["json"]:
+            progress = ConsoleProgress(console)
         try:
             run_options = RunOptions(
                 baseline=options["baseline"],
