@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db import Error as DjangoDatabaseError
 from django.db import connections, models, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from apps.core.bulk import chunks
 from apps.ingestion.erp.faults import explain
@@ -27,18 +28,28 @@ _ORDERS_AT_ONCE = 500
 _NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 
 
+def is_configured() -> bool:
+    """Whether there is an ERP to connect to."""
+    return ERP_ALIAS in connections.settings
+
+
+def erp_connection() -> BaseDatabaseWrapper:
+    """The connection to the ERP, open or not. Raises ErpError when no ERP is configured."""
+    if not is_configured():
+        raise ErpError(
+            "No ERP is configured.",
+            "Set ERP_DATABASE_URL in .env; .env.example has one line per engine.",
+        )
+    return connections[ERP_ALIAS]
+
+
 class ErpReader:
     """The mapped relations and how to read them. Use it inside `reading()`."""
 
     def __init__(self, mapping: ErpMapping, custom_columns: dict[str, str]) -> None:
         """`custom_columns` maps each ERP-fed slot to its column in the lines' relation."""
-        if ERP_ALIAS not in connections.settings:
-            raise ErpError(
-                "No ERP is configured.",
-                "Set ERP_DATABASE_URL in .env; .env.example has one line per engine.",
-            )
         self.mapping = mapping
-        self.connection = connections[ERP_ALIAS]
+        self.connection = erp_connection()
         self.custom_columns = {
             slot: Column.parse(path, mapping.lines.joins) for slot, path in custom_columns.items()
         }
