@@ -23,7 +23,7 @@ from apps.core.bulk import chunks, insert_rows, update_rows
 from apps.ingestion.context import RunContext, StageResult
 from apps.ingestion.erp.fields import RECEIPTS
 from apps.ingestion.errors import Notice
-from apps.ingestion.models import ERPReceipt, ReceiptSnapshot
+from apps.ingestion.models import ERPReceipt, ReceiptSnapshot, RejectedRow
 from apps.ingestion.snapshot import receipts_of_tonights_lines, snapshot_of_line, vanished
 from apps.po.lifecycle import Status
 from apps.po.models import POLine, Presence
@@ -250,6 +250,7 @@ class _Batches:
         moved_from = [old.po_line_id for old in known.values()]
         lines = {line.pk: line for line in self._lines({*pks, *moved_from})}
         by_key = {line.key: line for line in lines.values() if not line.is_retired}
+        rejected = self._rejected_lines([lines[pk].key[0] for pk in moved_from])
         parts: dict[int, list[Part]] = defaultdict(list)
         noted: list[tuple[int, ReceiptSnapshot]] = []
         for receipt in receipts:
@@ -257,6 +258,8 @@ class _Batches:
             old = known.get(receipt.receipt_id)
             if old is None:
                 parts[line.pk].append(_exact(receipt))
+            elif lines[old.po_line_id].key in rejected:
+                continue  # tonight's row of the old line is broken, so it keeps its state
             elif lines[old.po_line_id].key != line.key:
                 parts[old.po_line_id].append(
                     Part(
@@ -322,6 +325,12 @@ class _Batches:
                 for row in rows
             ]
         return lines
+
+    def _rejected_lines(self, orders: list[str]) -> set[tuple[str, str]]:
+        rows = RejectedRow.objects.filter(
+            run=self.run, relation="lines", po_number__in=sorted(set(orders))
+        )
+        return set(rows.values_list("po_number", "line_number"))
 
     def _tonight(self, orders: list[str]) -> Iterator[ReceiptSnapshot]:
         for some in chunks(orders, _IDS_AT_ONCE):

@@ -105,6 +105,7 @@ class Extract:
     item_codes: Counter[tuple[str, str]] = field(default_factory=Counter)  # with their supplier
     unknown_codes: Counter[str] = field(default_factory=Counter)
     unreadable_custom: Counter[str] = field(default_factory=Counter)
+    aged_unreadable: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     duplicates: int = 0
     overridden: list[str] = field(default_factory=list)
 

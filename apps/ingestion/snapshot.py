@@ -153,6 +153,8 @@ def _extract(context: RunContext) -> None:
                 continue  # looked like an active one to the ERP's engine only
             if before and is_aged(row, before):
                 aged.append(row)
+                if row.unreadable_slots:
+                    extract.aged_unreadable[row.po_number, row.line_number] = row.unreadable_slots
                 continue
             if code not in status_map:
                 extract.unknown_codes[code] += 1
@@ -213,6 +215,10 @@ def _drop_unknown_aged(context: RunContext) -> None:
         ERPSnapshot.objects.filter(~Exists(known), run=context.run, presence=Presence.AGED_OUT),
         context,
     )
+    if context.extract.aged_unreadable:
+        kept = ERPSnapshot.objects.filter(run=context.run, presence=Presence.AGED_OUT)
+        for key in kept.values_list("po_number", "line_number"):
+            context.extract.unreadable_custom.update(context.extract.aged_unreadable.get(key, ()))
 
 
 def _insert_looked_up(context: RunContext, rows: Iterable[Row], *, extracted: bool) -> None:
