@@ -1,0 +1,292 @@
+"""Bulk writing stores exactly what it is given, on each engine, in the caller's transaction."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import DatabaseError, IntegrityError, connection, transaction
+from hypothesis import given
+from hypothesis import strategies as st
+from pytest_django import DjangoAssertNumQueries
+
+from apps.audit.models import AuditEvent
+from apps.core import bulk
+from apps.core.bulk import chunks, insert_rows, update_rows
+from apps.po.models import POLine, Supplier
+from tests.factories import A_MOMENT, AuditEventFactory, POLineFactory, SupplierFactory
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(params=["of the engine", "of several rows a statement"])
+def way_in(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each way to insert: the engine's own, and the general one that SQL Server uses."""
+    if request.param != "of the engine":
+        monkeypatch.setattr(bulk, "_INSERTERS", {})
+
+
+@contextmanager
+def statements() -> Iterator[list[Sequence[Any]]]:
+    """The parameters of each statement that is executed inside."""
+    seen: list[Sequence[Any]] = []
+
+    def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        seen.append(params)
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(note):
+        yield seen
+
+
+# What COPY, a statement's placeholders or JSON could take for something of their own.
+TEXTS = [
+    "",
+    " leading and trailing ",
+    "tab\tnewline\ncarriage\rreturn",
+    r"back\slash \N \. \t",
+    "\\N",
+    "'; DROP TABLE po_supplier; --",
+    "100% %s %(name)s ?",
+    '"quoted", {"json": [1]}',
+    "Größe 丸善 Ελλάδα \U0001f600 \u00a0",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_text_comes_back_as_it_was_written(way_in: None, text: str) -> None:
+    insert_rows(Supplier, ("code", "name"), [("S1", text)])
+    assert Supplier.objects.get(code="S1").name == text
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))))
+def test_any_texts_come_back_in_the_order_they_were_written(texts: list[str]) -> None:
+    rows = [(f"S{number}", text) for number, text in enumerate(texts)]
+    assert insert_rows(Supplier, ("code", "name"), rows) == len(rows)
+    assert list(Supplier.objects.order_by("pk").values_list("code", "name")) == rows
+    Supplier.objects.all().delete()
+
+
+LINE = {
+    "po_number": "PO1",
+    "line_number": "10",
+    "generation": 1,
+    "erp_item_code": "X",
+    "ordered_quantity": "10.000",
+    "delivered_quantity": "0.000",
+    "erp_status": "O",
+    "promised_date": None,
+    "in_date": None,
+    "erp_item": "",
+    "po_insert_date": None,
+    "final_customer": "",
+    "erp_sku": "",
+    "erp_updated_at": None,
+    "sku": "",
+    "item": "",
+    "unmapped": False,
+    "batched_quantity": "0",
+    "status": "planned",
+    "production_ready_date": None,
+    "ready_to_dispatch_date": None,
+    "source_quality": "",
+    "ready_quantity": "0",
+    "last_expeditor_update": None,
+    "custom_sources": "{}",
+    "custom_erp_values": "{}",
+    "presence": "present",
+    "previous_presence": "",
+    "presence_since": "2026-03-02",
+    "first_seen_at": A_MOMENT,
+    "first_run": 1,
+    "presence_run": 1,
+    "last_run": 1,
+    "receipts_known": False,
+    "row_hash": "0" * 32,
+    "custom_hash": "",
+    "field_set": "0" * 32,
+    "custom_field_set": "",
+    **{f"custom_{kind}_{n}": None for kind in ("date", "decimal") for n in range(1, 6)},
+    **{f"custom_text_{n}": "" for n in range(1, 6)},
+}
+
+TOKYO = timezone(timedelta(hours=9))
+# Field, what is given, what comes back.
+VALUES: list[tuple[str, Any, Any]] = [
+    ("ordered_quantity", "0.001", Decimal("0.001")),
+    ("ordered_quantity", "-0.100", Decimal("-0.100")),
+    ("ordered_quantity", "999999999999.999", Decimal("999999999999.999")),
+    ("ordered_quantity", "-999999999999.999", Decimal("-999999999999.999")),
+    ("ordered_quantity", "12345678901.239", Decimal("12345678901.239")),
+    ("ordered_quantity", Decimal("0.1") + Decimal("0.2"), Decimal("0.300")),
+    ("custom_decimal_1", "1.005", Decimal("1.005")),
+    ("custom_decimal_1", None, None),
+    ("promised_date", "2024-02-29", date(2024, 2, 29)),
+    ("promised_date", date(9999, 12, 31), date(9999, 12, 31)),
+    ("promised_date", None, None),
+    ("erp_updated_at", None, None),
+    (
+        "erp_updated_at",
+        datetime(2026, 3, 2, 8, 0, 0, 123456, tzinfo=TOKYO),
+        datetime(2026, 3, 1, 23, 0, 0, 123456, tzinfo=UTC),
+    ),
+    ("erp_updated_at", datetime(1, 1, 2, tzinfo=UTC), datetime(1, 1, 2, tzinfo=UTC)),
+    ("unmapped", True, True),
+    ("unmapped", False, False),
+    ("last_run", 2**63 - 1, 2**63 - 1),
+    ("custom_sources", '{"custom_text_1": "erp"}', {"custom_text_1": "erp"}),
+    ("custom_erp_values", '{"a": null, "ä": "\\n\\\\N 丸"}', {"a": None, "ä": "\n\\N 丸"}),
+    ("custom_text_1", "NULL", "NULL"),
+]
+
+
+@pytest.mark.parametrize(("field", "given_value", "stored"), VALUES)
+def test_a_value_of_each_kind_is_inserted_exactly(
+    way_in: None, field: str, given_value: Any, stored: Any
+) -> None:
+    row = {**LINE, "supplier_id": SupplierFactory.create().pk, field: given_value}
+    # Beside a row with another value: one statement has to carry both.
+    other = {**row, "line_number": "20", field: LINE[field]}
+    insert_rows(POLine, tuple(row), [tuple(row.values()), tuple(other.values())])
+    line = POLine.objects.get(line_number="10")
+    assert getattr(line, field) == stored
+    assert type(getattr(line, field)) is type(stored)
+
+
+@pytest.mark.parametrize(("field", "given_value", "stored"), VALUES)
+def test_a_value_of_each_kind_is_updated_exactly(field: str, given_value: Any, stored: Any) -> None:
+    line, other = POLineFactory.create(), POLineFactory.create()
+    untouched = POLine.objects.filter(pk=other.pk).values().get()
+    assert update_rows(POLine, (field,), [(given_value, line.pk)]) == 1
+    line.refresh_from_db()
+    assert getattr(line, field) == stored
+    assert type(getattr(line, field)) is type(stored)
+    assert POLine.objects.filter(pk=other.pk).values().get() == untouched
+
+
+def test_an_update_writes_the_named_columns_only_each_row_its_own_values() -> None:
+    lines = [POLineFactory.create(sku=f"before {n}", item="kept") for n in range(3)]
+    rows = ((f"after {line.pk}", line.pk) for line in lines[:2])
+    assert update_rows(POLine, ("sku",), rows) == 2
+    assert list(POLine.objects.order_by("pk").values_list("sku", "item")) == [
+        (f"after {lines[0].pk}", "kept"),
+        (f"after {lines[1].pk}", "kept"),
+        ("before 2", "kept"),
+    ]
+
+
+def test_history_is_inserted_with_its_identifiers_moments_and_json(way_in: None) -> None:
+    act, effective = uuid.uuid4(), datetime(2026, 3, 2, 9, 30, 0, 5, tzinfo=TOKYO)
+    data = {"changes": [{"field": "sku", "previous": None, "new": "é\n"}]}
+    rows = [
+        (A_MOMENT, effective, "xref_gap", None, "ERP ingestion", "ingestion", act, None, None, why,
+         json.dumps(data, ensure_ascii=False))
+        for why in ("first", "second")
+    ]  # fmt: skip
+    fields = (
+        "recorded_at", "effective_at", "event_type", "actor_id", "actor_name", "source",
+        "correlation_id", "po_line_id", "supplier_id", "reason", "data",
+    )  # fmt: skip
+    assert insert_rows(AuditEvent, fields, rows) == 2
+    first, second = AuditEvent.objects.order_by("pk")
+    assert (first.reason, second.reason) == ("first", "second")
+    assert (first.correlation_id, second.correlation_id) == (act, act)
+    assert (first.recorded_at, first.effective_at) == (A_MOMENT, effective)
+    assert (first.actor, first.po_line, first.data) == (None, None, data)
+
+
+def test_nothing_to_write_asks_the_database_nothing(
+    way_in: None, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    with django_assert_num_queries(0):
+        assert insert_rows(Supplier, ("code", "name"), []) == 0
+        assert insert_rows(Supplier, ("code", "name"), iter(())) == 0
+        assert update_rows(Supplier, ("name",), []) == 0
+
+
+def test_what_is_written_goes_when_the_transaction_is_rolled_back(way_in: None) -> None:
+    supplier = SupplierFactory.create(name="before")
+    with transaction.atomic():
+        insert_rows(Supplier, ("code", "name"), [("S9", "new")])
+        update_rows(Supplier, ("name",), [("after", supplier.pk)])
+        assert Supplier.objects.filter(name__in=("new", "after")).count() == 2
+        transaction.set_rollback(True)
+    assert list(Supplier.objects.values_list("name", flat=True)) == ["before"]
+
+
+def test_one_row_that_is_refused_leaves_none_of_the_call_behind(way_in: None) -> None:
+    with pytest.raises(IntegrityError), transaction.atomic():
+        insert_rows(Supplier, ("code", "name"), [("S1", ""), ("S2", ""), ("S1", "")])
+    assert not Supplier.objects.exists()
+
+
+def test_history_refuses_an_update_in_bulk_too() -> None:
+    event = AuditEventFactory.create(reason="before")
+    with pytest.raises(IntegrityError, match="append-only"), transaction.atomic():
+        update_rows(AuditEvent, ("reason",), [("after", event.pk)])
+    assert AuditEvent.objects.get().reason == "before"
+
+
+REFUSING_TRIGGER = {
+    "sqlite": [
+        "CREATE TRIGGER refuse_suppliers BEFORE INSERT ON po_supplier WHEN NEW.code = 'refused' "
+        "BEGIN SELECT RAISE(ABORT, 'refused by the trigger'); END"
+    ],
+    "postgresql": [
+        "CREATE FUNCTION refuse_suppliers() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'refused by the trigger'; END $$",
+        "CREATE TRIGGER refuse_suppliers BEFORE INSERT ON po_supplier FOR EACH ROW "
+        "WHEN (NEW.code = 'refused') EXECUTE FUNCTION refuse_suppliers()",
+    ],
+}
+
+
+def test_no_way_in_goes_around_a_trigger(way_in: None) -> None:
+    with connection.cursor() as cursor:
+        for statement in REFUSING_TRIGGER[connection.vendor]:
+            cursor.execute(statement)
+    insert_rows(Supplier, ("code", "name"), [("taken", "")])
+    with pytest.raises(DatabaseError, match="refused by the trigger"), transaction.atomic():
+        insert_rows(Supplier, ("code", "name"), [("S1", ""), ("refused", "")])
+    assert list(Supplier.objects.values_list("code", flat=True)) == ["taken"]
+
+
+def test_several_rows_a_statement_stay_below_sql_servers_limit_of_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bulk, "_INSERTERS", {})
+    rows = [(f"S{n:04}", "") for n in range(1_901)]
+    with statements() as seen:
+        assert insert_rows(Supplier, ("code", "name"), rows) == 1_901
+    assert [len(parameters) // 2 for parameters in seen] == [900, 900, 101]
+    assert list(Supplier.objects.order_by("pk").values_list("code", "name")) == rows
+
+
+def test_several_rows_a_statement_stay_below_sql_servers_limit_of_parameters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bulk, "_INSERTERS", {})
+    common = {**LINE, "supplier_id": SupplierFactory.create().pk}
+    numbers = [str(n) for n in range(100)]
+    rows = [tuple({**common, "line_number": number}.values()) for number in numbers]
+    with statements() as seen:
+        assert insert_rows(POLine, tuple(common), rows) == 100
+    assert [len(parameters) for parameters in seen[:-1]] == [
+        len(common) * (2_000 // len(common))
+    ] * (len(seen) - 1)
+    assert max(map(len, seen)) < 2_000
+    assert sum(map(len, seen)) == 100 * len(common)
+    stored = POLine.objects.order_by("pk").values_list("line_number", flat=True)
+    assert list(stored) == numbers
+
+
+def test_chunks_keep_order_and_lose_nothing() -> None:
+    assert list(chunks(iter(range(7)), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert list(chunks([1, 2, 3], 3)) == [[1, 2, 3]]
+    assert list(chunks([], 3)) == []
