@@ -11,6 +11,7 @@ about. A test does to the ERP what its users would do, and lets a night pass:
 
 from __future__ import annotations
 
+import io
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ from contextlib import closing, contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
 
 from apps.audit.models import AuditEvent, ERPChangeEvent, EventType
 from apps.batches.models import Batch, ReceiptDateNote
@@ -177,6 +181,17 @@ class ErpTable:
         with self.connected():
             return pipeline.run(options=options, stop=stop)
 
+    def command(self, *arguments: str) -> tuple[int, str]:
+        """The exit code of `run_ingestion` with these arguments, and what it printed."""
+        out = io.StringIO()
+        code: int | str | None = 0
+        with self.connected():
+            try:
+                call_command("run_ingestion", *arguments, stdout=out, stderr=out)
+            except SystemExit as end:
+                code = end.code
+        return int(code or 0), out.getvalue()
+
     def night(self, number: int, *, accept_drop: bool = False) -> Report:
         """The run of one night, which must be applied."""
         report = self.run(as_of=day(number), accept_drop=accept_drop)
@@ -266,6 +281,13 @@ def content() -> dict[str, list[dict[str, Any]]]:
         "ERPChangeEvent": list(ERPChangeEvent.objects.order_by("pk").values()),
         "XrefGap": list(XrefGap.objects.order_by("pk").values("pk", "first_seen", "resolved_at")),
     }
+
+
+def log_of(identifier: str) -> list[dict[str, Any]]:
+    """The lines of the log file that carry the id of this run."""
+    file = settings.LOG_DIR / "ingestion.log"
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [line for line in lines if line["correlation_id"] == identifier]
 
 
 def messages_of(report: Report) -> str:
