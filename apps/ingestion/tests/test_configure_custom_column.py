@@ -1,8 +1,5 @@
 """configure_custom_column says what a slot means, checks it, and tells the history."""
 
-# factory-boy ships types for its factories, not for calling them.
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 import io
@@ -97,7 +94,7 @@ def test_a_deactivated_column_keeps_its_settings() -> None:
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], told: str) -> None:
-    CustomColumnFactory(slot="custom_text_2", label="Remark")
+    CustomColumnFactory.create(slot="custom_text_2", label="Remark")
     with pytest.raises(ValidationError) as caught:
         _configure(**settings)
     assert told in " ".join(caught.value.messages)
@@ -149,7 +146,7 @@ def test_a_column_that_the_erp_lacks_is_refused_with_the_nearest(erp: ErpTable) 
 
 
 def test_activating_a_column_that_the_erp_lost_is_refused(erp: ErpTable) -> None:
-    CustomColumnFactory(source="erp", erp_column="gone", active=False)
+    CustomColumnFactory.create(source="erp", erp_column="gone", active=False)
     with erp.connected():
         _, errors, code = _run_command("custom_text_1", "--activate")
     assert code == 2
@@ -182,7 +179,9 @@ def test_a_column_that_people_fill_from_now_on_keeps_what_the_erp_said(erp: ErpT
 
 
 def test_without_a_slot_the_command_shows_what_is_configured_and_free() -> None:
-    CustomColumnFactory(slot="custom_date_2", label="Packed on", source="erp", erp_column="Packed")
+    CustomColumnFactory.create(
+        slot="custom_date_2", label="Packed on", source="erp", erp_column="Packed"
+    )
     output, _, code = _run_command()
     assert code == 0
     row = next(line for line in output.splitlines() if "custom_date_2" in line)
@@ -197,7 +196,7 @@ def test_without_a_slot_the_command_shows_what_is_configured_and_free() -> None:
     "arguments", [["custom_text_1"], ["--label", "Buyer"], ["custom_text_1", "--active", "maybe"]]
 )
 def test_a_call_without_sense_changes_nothing(arguments: list[str]) -> None:
-    CustomColumnFactory(slot="custom_text_1", label="Remark")
+    CustomColumnFactory.create(slot="custom_text_1", label="Remark")
     try:
         code = _run_command(*arguments)[2]
     except CommandError:

@@ -1,8 +1,5 @@
 """import_xref takes every good row, leaves out the others with a reason, and guesses nothing."""
 
-# factory-boy ships types for its factories, not for calling them.
-# mypy: allow-untyped-calls
-
 from __future__ import annotations
 
 import io
@@ -74,14 +71,14 @@ def _counts(report: ImportReport) -> dict[str, int]:
 
 
 def test_new_entries_are_imported_for_one_supplier_or_for_any(file: Path) -> None:
-    SupplierFactory(code="ACME")
+    SupplierFactory.create(code="ACME")
     report = _import(file, _HEADER + "ACME,BOLT,SKU-1,Screws\n,NUT,SKU-2,\n")
     assert _counts(report) == {"imported": 2}
     assert _entries() == {("ACME", "BOLT", "SKU-1", "Screws"), (None, "NUT", "SKU-2", "")}
 
 
 def test_importing_the_same_file_again_changes_nothing(file: Path) -> None:
-    SupplierFactory(code="ACME")
+    SupplierFactory.create(code="ACME")
     content = _HEADER + "ACME,BOLT,SKU-1,Screws\n,NUT,SKU-2,\n"
     _import(file, content)
     before = set(XrefEntry.objects.values_list("pk", "updated_at"))
@@ -90,7 +87,7 @@ def test_importing_the_same_file_again_changes_nothing(file: Path) -> None:
 
 
 def test_a_code_that_is_mapped_to_something_else_is_a_conflict(file: Path) -> None:
-    XrefEntryFactory(erp_item_code="BOLT", sku="OLD")
+    XrefEntryFactory.create(erp_item_code="BOLT", sku="OLD")
     report = _import(file, _HEADER + ",BOLT,NEW,\n,NUT,SKU-2,\n")
     assert _counts(report) == {"imported": 1, "conflicting": 1}
     assert report.conflicting[0].row == 2
@@ -99,7 +96,7 @@ def test_a_code_that_is_mapped_to_something_else_is_a_conflict(file: Path) -> No
 
 
 def test_replace_overwrites_and_the_event_keeps_what_was_there(file: Path) -> None:
-    XrefEntryFactory(erp_item_code="BOLT", sku="OLD", item="Screws")
+    XrefEntryFactory.create(erp_item_code="BOLT", sku="OLD", item="Screws")
     report = _import(file, _HEADER + ",BOLT,NEW,\n", replace=True)
     assert _counts(report) == {"updated": 1}
     assert _entries() == {(None, "BOLT", "NEW", "Screws")}
@@ -123,7 +120,7 @@ def test_rows_of_the_file_that_do_not_agree_are_all_left_out(file: Path) -> None
 
 
 def test_a_wrong_row_is_named_and_keeps_no_other_out(file: Path) -> None:
-    SupplierFactory(code="ACME")
+    SupplierFactory.create(code="ACME")
     report = _import(
         file,
         _HEADER
@@ -150,7 +147,7 @@ def test_before_the_first_run_no_supplier_is_known_and_the_reason_says_so(file: 
 
 
 def test_codes_are_right_trimmed_like_the_erps_and_otherwise_exact(file: Path) -> None:
-    SupplierFactory(code="ACME")
+    SupplierFactory.create(code="ACME")
     report = _import(file, _HEADER + "ACME  ,BOLT   ,SKU-1 ,\nACME,bolt,SKU-2,\nACME,0012,SKU-3,\n")
     assert _counts(report) == {"imported": 3}
     assert _entries() == {
@@ -200,9 +197,9 @@ def test_a_dry_run_reports_the_same_and_saves_nothing(file: Path) -> None:
 
 
 def test_it_tells_how_many_gaps_are_mapped_now(file: Path) -> None:
-    acme = SupplierFactory(code="ACME")
+    acme = SupplierFactory.create(code="ACME")
     for code in ("BOLT", "NUT", "CLIP"):
-        XrefGapFactory(supplier=acme, erp_item_code=code)
+        XrefGapFactory.create(supplier=acme, erp_item_code=code)
     report = _import(file, _HEADER + "ACME,BOLT,SKU-1,\n,NUT,SKU-2,\n,OTHER,SKU-3,\n")
     assert (report.gaps_mapped, report.gaps_left) == (2, 1)
 
@@ -290,7 +287,7 @@ def test_columns_that_are_not_used_are_named(file: Path) -> None:
 
 
 def test_excel_numbers_are_codes_as_the_sheet_shows_them(tmp_path: Path) -> None:
-    SupplierFactory(code="4711")
+    SupplierFactory.create(code="4711")
     file = tmp_path / "codes.xlsx"
     workbook = openpyxl.Workbook()
     sheet = workbook.active
