@@ -109,7 +109,13 @@ def _insert_each(connection: BaseDatabaseWrapper, table: str, names: str, rows: 
 
 def _insert_copy(connection: BaseDatabaseWrapper, table: str, names: str, rows: list[Row]) -> None:
     """PostgreSQL: COPY, its fastest way in; fires triggers and stays in the transaction."""
-    with connection.cursor() as cursor, cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
+    statement = f"COPY {table} ({names}) FROM STDIN"
+    # Django wraps the errors of execute, not those of copy.
+    with (
+        connection.wrap_database_errors,
+        connection.cursor() as cursor,
+        cursor.copy(statement) as copy,
+    ):
         for row in rows:
             copy.write_row(row)
 

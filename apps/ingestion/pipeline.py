@@ -339,7 +339,9 @@ class _Night:
     def fail(self, notice: Notice) -> None:
         """Marks the run failed and tells it, unless it is applied already."""
         run = self.run
-        connections[DEFAULT_DB_ALIAS].close_if_unusable_or_obsolete()
+        connection = connections[DEFAULT_DB_ALIAS]
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
         try:
             with transaction.atomic():
                 if self._was_applied():
