@@ -99,7 +99,7 @@ class Report:
             ("Seconds", f"{self.duration_seconds:.2f}"),
             ("of which", stages),
             ("ERP read", self.erp_read),
-            ("Rows read", f"{self.rows_read:,}"),
+            ("Rows read", f"{self.rows_read:,}" if self.erp_read else ""),
             ("Lines processed", f"{self.po_lines_processed:,}"),
             ("New lines", f"{self.new_lines_created:,}"),
             ("Lines changed", f"{self.lines_changed:,}"),
@@ -112,6 +112,8 @@ class Report:
             ("Rejected rows", f"{self.rejected_rows:,}"),
             ("ERP attempts", f"{self.erp_attempts:,}"),
         ):
+            if not value:
+                continue  # a report made from its JSON object does not know when the ERP was read
             table.add_row(label, Text(value))
         console.print(table)
         for entry in self.errors_encountered:

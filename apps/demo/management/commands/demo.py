@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -31,13 +32,13 @@ from apps.ingestion.report import Report
 
 # (heading, width, what of the report)
 _COLUMNS: tuple[tuple[str, int, str], ...] = (
-    ("lines", 7, "po_lines_processed"),
-    ("changes", 8, "change_events_detected"),
-    ("new", 5, "new_lines_created"),
-    ("left", 5, "lines_left"),
+    ("lines", 8, "po_lines_processed"),
+    ("changes", 9, "change_events_detected"),
+    ("new", 7, "new_lines_created"),
+    ("left", 6, "lines_left"),
     ("back", 5, "lines_returned"),
-    ("batches", 8, "batches_reconstructed"),
-    ("gaps", 5, "xref_gaps_found"),
+    ("batches", 9, "batches_reconstructed"),
+    ("gaps", 7, "xref_gaps_found"),
     ("rejected", 9, "rejected_rows"),
     ("seconds", 8, "duration_seconds"),
 )
@@ -46,14 +47,18 @@ _NIGHTS_BETWEEN_IMPORTS = 7
 
 
 class Command(BaseCommand):
-    help = "Builds a simulated ERP, runs a baseline and many nights over it, and shows what came out."
+    help = (
+        "Builds a simulated ERP, runs a baseline and many nights over it, and shows what came out."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--nights", type=int, default=30, help="nights after the baseline (30)")
         parser.add_argument("--lines", type=int, default=5_000, help="active lines (5000)")
         parser.add_argument("--seed", type=int, default=1, help="another seed, another history (1)")
         parser.add_argument(
-            "--no-serve", action="store_true", help="end after the nights instead of serving pages"
+            "--no-serve",
+            action="store_true",
+            help="end after the nights (this version serves no pages)",
         )
         parser.add_argument("--fresh", action="store_true", help="throw away an earlier demo first")
 
@@ -81,7 +86,9 @@ class Command(BaseCommand):
         self._say_how_to_look()
 
     def _build(self, demo: Demo, *, nights: int, lines: int, seed: int) -> None:
-        self.console.print(f"Making a simulated ERP with {lines:,} active lines of 30 suppliers ...")
+        self.console.print(
+            f"Making a simulated ERP with {lines:,} active lines of 30 suppliers ..."
+        )
         call_command("migrate", verbosity=0)
         first_day = business_today() - timedelta(days=nights)
         world = World(seed=seed, lines=lines, start=first_day)
@@ -92,7 +99,7 @@ class Command(BaseCommand):
                 verbosity=0, stdout=io.StringIO(),
             )  # fmt: skip
         self.console.print(
-            "[bold]night       " + "".join(f"{name:>{width}}" for name, width, _ in _COLUMNS)
+            "[bold]night     " + "".join(f"{name:>{width}}" for name, width, _ in _COLUMNS)
         )
         report = self._night(first_day)
         demo.import_xref(world.xref_entries())
@@ -109,7 +116,13 @@ class Command(BaseCommand):
         """One run of the real command, as a scheduler would start it."""
         command = [sys.executable, "manage.py", "run_ingestion", "--json", "--as-of", str(day)]
         done = subprocess.run(  # noqa: S603  # our own command
-            command, cwd=settings.BASE_DIR, capture_output=True, text=True, encoding="utf-8", check=False
+            command,
+            cwd=settings.BASE_DIR,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+            check=False,
         )
         if done.returncode != 0:
             raise CommandError(
@@ -119,8 +132,8 @@ class Command(BaseCommand):
         told = json.loads(done.stdout)
         report = Report(**told)
         cells = "".join(f"{_shown(told[key]):>{width}}" for _, width, key in _COLUMNS)
-        mark = "  baseline" if report.mode == "baseline" else ""
-        self.console.print(f"{day}  {cells}{mark}")
+        night = "baseline" if report.mode == "baseline" else str(day)
+        self.console.print(f"{night:<10}{cells}")
         return report
 
     def _say_how_to_look(self) -> None:
@@ -129,10 +142,10 @@ class Command(BaseCommand):
             python = python.relative_to(settings.BASE_DIR)
         self.console.print(
             "\nLook at it (the web pages come with a later release):\n"
-            f"  {python} manage.py ingestion_history   the nights\n"
-            f"  {python} manage.py check_erp           the simulated ERP and its mapping\n"
-            f"  {python} manage.py run_ingestion       one more night: nothing has changed since\n"
-            f"  {connection.settings_dict['NAME']}   the application's database (SQLite)"
+            f"  {python} manage.py ingestion_history  the nights\n"
+            f"  {python} manage.py check_erp          the ERP and its mapping\n"
+            f"  {python} manage.py run_ingestion      once more: nothing is new\n"
+            f"The application's database (SQLite): {connection.settings_dict['NAME']}"
         )
 
 
@@ -164,7 +177,9 @@ class Demo:
     def remove(self) -> None:
         """Deletes the demo's files. Raises CommandError where another program has one open."""
         connection.close()
-        sidecars = [self.application.with_name(self.application.name + end) for end in ("-wal", "-shm")]
+        sidecars = [
+            self.application.with_name(self.application.name + end) for end in ("-wal", "-shm")
+        ]
         for file in (self._mark, self.application, *sidecars, self.erp, self._xref):
             try:
                 file.unlink(missing_ok=True)
