@@ -46,15 +46,18 @@ _COLUMNS: tuple[tuple[str, int, str], ...] = (
 _NIGHTS_BETWEEN_IMPORTS = 7
 
 
+_DEFAULTS = {"nights": 30, "lines": 5_000, "seed": 1}
+
+
 class Command(BaseCommand):
     help = (
         "Builds a simulated ERP, runs a baseline and many nights over it, and shows what came out."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--nights", type=int, default=30, help="nights after the baseline (30)")
-        parser.add_argument("--lines", type=int, default=5_000, help="active lines (5000)")
-        parser.add_argument("--seed", type=int, default=1, help="another seed, another history (1)")
+        parser.add_argument("--nights", type=int, help="nights after the baseline (30)")
+        parser.add_argument("--lines", type=int, help="active lines (5000)")
+        parser.add_argument("--seed", type=int, help="another seed, another history (1)")
         parser.add_argument(
             "--no-serve",
             action="store_true",
@@ -63,11 +66,12 @@ class Command(BaseCommand):
         parser.add_argument("--fresh", action="store_true", help="throw away an earlier demo first")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["nights"] < 0 or options["lines"] < 1:
+        asked = {name: options[name] for name in _DEFAULTS if options[name] is not None}
+        wanted = _DEFAULTS | asked
+        if wanted["nights"] < 0 or wanted["lines"] < 1:
             raise CommandError("--nights must be 0 or more, --lines 1 or more.")
         self.console = Console(file=self.stdout._out, highlight=False)  # type: ignore[attr-defined]
         demo = Demo(settings.BASE_DIR / "var")
-        wanted = {name: options[name] for name in ("nights", "lines", "seed")}
         if options["fresh"]:
             demo.remove()
         built = demo.built_as()
@@ -75,7 +79,7 @@ class Command(BaseCommand):
             demo.remove()
             self._build(demo, **wanted)
             demo.mark_built(wanted)
-        elif built != wanted:
+        elif built != built | asked:
             shown = ", ".join(f"--{name} {value}" for name, value in built.items())
             raise CommandError(
                 f"There is a demo already, made with {shown}. Add --fresh to make it anew."
