@@ -67,6 +67,8 @@ class ErpTable:
 
     def __init__(self, file: Path) -> None:
         self.file = file
+        # Where the product looks for the ERP: the file, or the address of a server.
+        self.address: Path | str = file
         self.table = "orders"
         # Field -> column, or {column, minus}.
         self.fields: dict[str, Any] = {
@@ -165,7 +167,7 @@ class ErpTable:
     @contextmanager
     def connected(self) -> Iterator[None]:
         """The product reads this ERP, by the mapping as it is now."""
-        with use_erp(self.file, self.mapping()):
+        with use_erp(self.address, self.mapping()):
             yield
 
     def run(

@@ -117,6 +117,10 @@ FATAL = {
         ),
         PASSWORD,
     ),
+    "psycopg: login": (
+        raised('connection failed: FATAL:  role "reader" does not exist'),
+        PASSWORD,
+    ),
     "pyodbc: password": (
         raised(
             "28000",
