@@ -1,0 +1,167 @@
+"""The last runs, for people and for programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from apps.ingestion.lease import is_stopped
+from apps.ingestion.models import IngestionLease, IngestionRun, Mode, RunStatus
+
+STOPPED = "stopped unexpectedly"
+
+_COUNTERS = (
+    ("Lines", "po_lines_processed"),
+    ("New", "new_lines_created"),
+    ("Changed", "lines_changed"),
+    ("Left", "lines_left"),
+    ("Returned", "lines_returned"),
+    ("Batches", "batches_reconstructed"),
+    ("Gaps", "xref_gaps_found"),
+    ("Rejected", "rejected_rows"),
+)
+_SHORT = {
+    "Seconds": "Sec",
+    "Changed": "Chg",
+    "Returned": "Ret",
+    "Batches": "Batch",
+    "Rejected": "Rej",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layout:
+    """How much the table tells; no number is ever cut short, so a narrow console gets less."""
+
+    short_headers: bool = True
+    with_start: bool = True
+    compact: bool = False  # no year, no thousands separators, whole seconds
+
+
+_LAYOUTS = (
+    _Layout(short_headers=False),
+    _Layout(),
+    _Layout(with_start=False),
+    _Layout(with_start=False, compact=True),
+)
+_STYLES = {
+    RunStatus.SUCCESS.value: "green",
+    RunStatus.PARTIAL.value: "yellow",
+    RunStatus.FAILED.value: "red",
+    STOPPED: "red",
+}
+
+
+def last_runs(limit: int) -> list[dict[str, Any]]:
+    """The newest runs first, each as an object of JSON values.
+
+    `status` is the run's own, or "stopped unexpectedly" for one that is marked running although
+    nobody alive works on it.
+    """
+    lease = IngestionLease.objects.filter(pk=1).first()
+    return [_told(run, lease) for run in IngestionRun.objects.order_by("-pk")[:limit]]
+
+
+def _told(run: IngestionRun, lease: IngestionLease | None) -> dict[str, Any]:
+    seconds = run.duration_seconds
+    status = run.status
+    if is_stopped(lease, run):
+        status = STOPPED
+    elif status == RunStatus.RUNNING:
+        seconds = round((timezone.now() - run.started_at).total_seconds(), 3)
+    return {
+        "number": run.pk,
+        "run_identifier": str(run.identifier),
+        "run_date": run.run_date.isoformat(),
+        "mode": run.mode,
+        "status": status,
+        "stage": run.stage,
+        "rows_read": run.rows_read,
+        "started_at": run.started_at.isoformat(),
+        "finished_at": run.finished_at.isoformat() if run.finished_at else None,
+        "duration_seconds": seconds,
+        **{name: getattr(run, name) for _, name in _COUNTERS},
+        "change_events_detected": run.change_events_detected,
+        "errors_encountered": run.errors_encountered,
+    }
+
+
+def print_runs(runs: list[dict[str, Any]], console: Console) -> None:
+    """A table, and below it the first error of each run that has one. `console` reads no markup."""
+    if not runs:
+        console.print("No run yet: run_ingestion makes the first one.")
+        return
+    tables = (_table(runs, layout) for layout in _LAYOUTS)
+    table = next((table for table in tables if _fits(table, console)), _table(runs, _LAYOUTS[-1]))
+    console.print(table)
+    console.print(f"Newest first; times in {timezone.get_current_timezone_name()}.", style="dim")
+    _print_first_errors(runs, console)
+
+
+def _fits(table: Table, console: Console) -> bool:
+    unbounded = console.options.update_width(10_000)
+    return Measurement.get(console, unbounded, table).maximum <= console.width
+
+
+def _table(runs: list[dict[str, Any]], layout: _Layout) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0), show_edge=False)
+    names = ["Run", "Date", "Status", "Seconds", *(name for name, _ in _COUNTERS)]
+    if layout.with_start:
+        names[2:2] = ["Mode", "Started"]
+    for name in names:
+        table.add_column(
+            _SHORT.get(name, name) if layout.short_headers else name,
+            justify="left" if name in ("Date", "Mode", "Started", "Status") else "right",
+            no_wrap=True,
+        )
+    for run in runs:
+        table.add_row(*_cells(run, layout))
+    return table
+
+
+def _cells(run: dict[str, Any], layout: _Layout) -> list[str | Text]:
+    cells: list[str | Text] = [str(run["number"])]
+    cells.append(run["run_date"][5:] if layout.compact else run["run_date"])
+    if layout.with_start:
+        started = timezone.localtime(datetime.fromisoformat(run["started_at"]))
+        cells.append("baseline" if run["mode"] == Mode.BASELINE else "nightly")
+        cells.append(f"{started:%m-%d %H:%M}")
+    status = run["status"]
+    cells.append(Text(status.split()[0], style=_STYLES.get(status, "")))
+    seconds = run["duration_seconds"]
+    cells.append("" if seconds is None else f"{seconds:.{0 if layout.compact else 1}f}")
+    cells += [str(run[name]) if layout.compact else f"{run[name]:,}" for _, name in _COUNTERS]
+    return cells
+
+
+def _print_first_errors(runs: list[dict[str, Any]], console: Console) -> None:
+    told = Table.grid(padding=(0, 1))
+    told.add_column(justify="right", no_wrap=True, style="bold")
+    told.add_column(overflow="fold")
+    for run in runs:
+        errors = run["errors_encountered"]
+        if run["status"] == STOPPED:
+            told.add_row(
+                str(run["number"]),
+                f"{run['stage'] or 'start'}: {STOPPED}, its process is gone. The next run marks it "
+                "failed and does its work.",
+            )
+        elif run["status"] == RunStatus.RUNNING:
+            told.add_row(
+                str(run["number"]), f"{run['stage'] or 'start'}: {run['rows_read']:,} rows read"
+            )
+        elif errors:
+            more = f" (and {len(errors) - 1:,} more)" if len(errors) > 1 else ""
+            told.add_row(str(run["number"]), f"{errors[0]['stage']}: {errors[0]['message']}{more}")
+            told.add_row("", Text(f"-> {errors[0]['remedy']}", style="dim"))
+    if told.row_count:
+        console.print()
+        console.print(told)
