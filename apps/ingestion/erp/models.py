@@ -15,7 +15,6 @@ from apps.ingestion.erp.mapping import Column, ErpMapping, Relation
 from apps.ingestion.erp.router import ERP_ALIAS, ERP_APP_LABEL
 from apps.ingestion.erp.tables import quoted_name, quoted_table
 
-
 # How the ERP stores PO numbers: as texts without padding, with padding (or mixed), or as numbers.
 OrderForm = Literal["plain", "padded", "number"]
 
@@ -148,10 +147,12 @@ def rows_of_orders(
     or SQL Server, which ignores them and converts types.
     """
     rows = relation.select(columns)
-    if stored_as == "number":
-        number = models.DecimalField(max_digits=38, decimal_places=10)
-        return rows.alias(order=Cast(relation.path(po_number), number)).filter(order__in=orders)
     if stored_as == "plain":
         return rows.filter(**{f"{relation.path(po_number)}__in": orders})
-    trimmed: models.QuerySet[Any, tuple[Any, ...]] = rows.alias(order=relation.trimmed(po_number))
-    return trimmed.filter(order__in=orders)
+    order: Cast | RTrim = relation.trimmed(po_number)
+    if stored_as == "number":
+        order = Cast(
+            relation.path(po_number), models.DecimalField(max_digits=38, decimal_places=10)
+        )
+    aliased: models.QuerySet[Any, tuple[Any, ...]] = rows.alias(order=order)
+    return aliased.filter(order__in=orders)

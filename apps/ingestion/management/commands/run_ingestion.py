@@ -17,6 +17,7 @@ from datetime import date
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
+
 from apps.ingestion import pipeline
 from apps.ingestion.context import NoProgress, Progress, RunOptions, Stop
 from apps.ingestion.errors import IngestionError, RunActiveError, UsageError
