@@ -300,7 +300,11 @@ class _Diff:
         )
 
     def _known_line(self, line: dict[str, Any], snapshot: ERPSnapshot, writes: _Writes) -> None:
-        run, values = self.run, snapshot.values
+        run = self.run
+        # In our order: not every engine keeps the order of a JSON object's keys.
+        values = {
+            name: snapshot.values[name] for name in ERP_OWNED_FIELDS if name in snapshot.values
+        }
         stored = _canonical(line)
         changes = compare(stored, values, self._silent_fields(line["field_set"]))
         # What happened while the line was another supplier's stays with that supplier.
@@ -377,8 +381,11 @@ class _Diff:
         for previous, new in self._moves.get(line_id, ()):
             if new in lifecycle.FINAL and previous not in lifecycle.FINAL:
                 before_final = previous
-            if new in lifecycle.DELIVERED and previous not in lifecycle.DELIVERED | lifecycle.FINAL:
-                before_delivery = previous
+            if new in lifecycle.DELIVERED and previous not in lifecycle.DELIVERED:
+                # A first delivery may have come with the closing, and show when that is undone.
+                came_from = before_final if previous in lifecycle.FINAL else previous
+                if came_from not in lifecycle.DELIVERED:
+                    before_delivery = came_from
         return before_final, before_delivery
 
     def _silent_fields(self, line_field_set: str) -> frozenset[str]:

@@ -59,7 +59,8 @@ _CURES = (
     _cure(
         "28P01 28000",
         {18456},
-        r"password authentication failed|login failed|no password supplied",
+        r"password authentication failed|login failed|no password supplied|"
+        r"role .* does not exist|peer authentication failed|no pg_hba.conf entry",
         "Correct user and password in ERP_DATABASE_URL; ask the ERP's administrator whether the "
         "login is locked or expired.",
     ),

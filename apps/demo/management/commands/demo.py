@@ -22,12 +22,11 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
-from rich.console import Console
-
 from apps.core.clock import business_today
 from apps.demo.market import XrefRow
 from apps.demo.sqlite_erp import CUSTOM_COLUMNS
 from apps.demo.world import World
+from apps.ingestion.management.output import console_of
 from apps.ingestion.report import Report
 
 # (heading, width, what of the report)
@@ -70,7 +69,7 @@ class Command(BaseCommand):
         wanted = _DEFAULTS | asked
         if wanted["nights"] < 0 or wanted["lines"] < 1:
             raise CommandError("--nights must be 0 or more, --lines 1 or more.")
-        self.console = Console(file=self.stdout._out, highlight=False)  # type: ignore[attr-defined]
+        self.console = console_of(self)
         demo = Demo(settings.BASE_DIR / "var")
         if options["fresh"]:
             demo.remove()
@@ -103,7 +102,7 @@ class Command(BaseCommand):
                 verbosity=0, stdout=io.StringIO(),
             )  # fmt: skip
         self.console.print(
-            "[bold]night     " + "".join(f"{name:>{width}}" for name, width, _ in _COLUMNS)
+            "night     " + "".join(f"{name:>{width}}" for name, width, _ in _COLUMNS)
         )
         report = self._night(first_day)
         demo.import_xref(world.xref_entries())
