@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
@@ -25,7 +24,7 @@ from apps.ingestion.erp import preflight
 from apps.ingestion.erp.fields import LENGTHS, LINE_FIELDS
 from apps.ingestion.erp.guard import read_only
 from apps.ingestion.erp.mapping import Column, ErpMapping, MappingError, Relation, load_mapping
-from apps.ingestion.erp.reader import ErpReader, erp_connection, explained, is_configured
+from apps.ingestion.erp.reader import ErpReader, explained
 from apps.ingestion.erp.rows import ReceiptReader, Rejection, Row, RowReader
 from apps.ingestion.erp.values import Canonical, UnreadableError, text
 from apps.ingestion.erp_check_result import (
@@ -154,34 +153,18 @@ class _Check:
             return None
 
     def _connect(self) -> BaseDatabaseWrapper | None:
-        if not is_configured():
-            self._problem(
-                "connection",
-                "No ERP is configured.",
-                "Set ERP_DATABASE_URL in .env; .env.example has one line per engine.",
-            )
-            return None
-        facts = self.result.connection = ConnectionFacts()
+        facts = ConnectionFacts()
+        self.result.connection = facts if preflight.has_erp() else None
         started = time.perf_counter()
         try:
-            connection = erp_connection()
-            connection.close()
-            with explained():
-                connection.ensure_connection()
+            connection = preflight.connect()
             facts.ok = True
-        except ImproperlyConfigured as error:
-            self._problem(
-                "connection",
-                f"The driver of the ERP's engine cannot be loaded: {str(error).splitlines()[0]}",
-                "Install the packages of requirements/production.txt into the virtual environment.",
-            )
-            return None
+            return connection
         except ErpError as error:
             self._problem("connection", error.message, error.remedy)
             return None
         finally:
             facts.milliseconds = round((time.perf_counter() - started) * 1000)
-        return connection
 
     # --- the ERP ----------------------------------------------------------------------------
 

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from apps.ingestion.erp.mapping import Column, ErpMapping, MappingError, Relation, nearest
 from apps.ingestion.erp.reader import ErpReader, explained
+from apps.ingestion.erp.router import ERP_ALIAS
 from apps.ingestion.erp.tables import parse_table_name, quoted_table
 from apps.ingestion.errors import ErpError, TransientErpError
 
@@ -70,6 +73,32 @@ class Server:
     product: str
     address: str
     login: str
+
+
+def has_erp() -> bool:
+    """Whether this installation has an ERP."""
+    return ERP_ALIAS in connections.settings
+
+
+def connect() -> BaseDatabaseWrapper:
+    """A fresh connection to the ERP, tried once. Raises ErpError."""
+    if not has_erp():
+        raise ErpError(
+            "No ERP is configured.",
+            "Set ERP_DATABASE_URL in .env; .env.example has one line per engine.",
+        )
+    try:
+        connection: BaseDatabaseWrapper = connections[ERP_ALIAS]
+    except ImproperlyConfigured as error:
+        raise ErpError(
+            f"The driver of the ERP's engine cannot be loaded: {str(error).splitlines()[0]}",
+            "Install the packages of requirements/production.txt into the virtual environment and, "
+            "for SQL Server, Microsoft ODBC Driver 18.",
+        ) from error
+    connection.close()
+    with explained():
+        connection.ensure_connection()
+    return connection
 
 
 def ensure_readable(reader: ErpReader) -> None:

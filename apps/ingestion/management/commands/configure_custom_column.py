@@ -13,15 +13,13 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandParser
-from django.db import connections
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from apps.ingestion.erp.mapping import load_mapping
-from apps.ingestion.erp.preflight import examine
+from apps.ingestion.erp.preflight import examine, has_erp
 from apps.ingestion.erp.reader import ErpReader
-from apps.ingestion.erp.router import ERP_ALIAS
 from apps.ingestion.errors import UsageError
 from apps.ingestion.management.output import actor, console_of, told
 from apps.po.models import CUSTOM_SLOTS, CustomColumn
@@ -83,7 +81,7 @@ def _look_up(slot: str, wanted: dict[str, Any]) -> bool:
     active = known.active if wanted["active"] is None else wanted["active"]
     if slot not in CUSTOM_SLOTS or not active or source != CustomColumn.Source.ERP or not path:
         return False
-    if not settings.ERP_MAPPING_FILE or ERP_ALIAS not in connections.settings:
+    if not has_erp() or not settings.ERP_MAPPING_FILE:
         return False
     mapping = load_mapping()
     reader = ErpReader(mapping, {slot: path})
