@@ -130,6 +130,11 @@ PRODUCT_RULES: list[Example] = [
         "def f(*, line, actor=None): _g(line)\ndef _g(line): line.save()",
     ),
     (services_that_write_name_their_actor, "apps/po/services.py", "def f(actor): x.delete()"),
+    (
+        services_that_write_name_their_actor,
+        "apps/ingestion/retention.py",
+        "def f(*, keep): x.delete()",
+    ),
     (an_actor_is_somebody, "apps/po/services.py", "def f(*, actor: Actor | None): ..."),
     (an_actor_is_somebody, "apps/po/services.py", "def f(line, actor=SYSTEM): ..."),
     (stands_where_it_is_looked_for, "apps/po/helpers.py", ""),

@@ -34,7 +34,7 @@ OWN_FILES = {
     "ingestion": (
         "pipeline context lease errors trouble snapshot xref suppliers diff_engine "
         "batch_reconstruction custom_columns line_events report erp_check erp_check_result "
-        "xref_file xref_import context_processors"
+        "xref_file xref_import history retention context_processors"
     ),
     "ingestion/erp": (
         "faults fields guard mapping models preflight reader router rows tables values"
@@ -336,13 +336,15 @@ _ROW_WRITES = {
     "save", "create", "bulk_create", "get_or_create", "update_or_create", "bulk_update", "update",
     "delete", "insert_rows", "update_rows", "atomic",
 }  # fmt: skip
+# Beside the run, whose stages get their actor with the context, ingestion has these.
+_SERVICES_OF_COMMANDS = {"apps.ingestion.retention", "apps.ingestion.xref_import"}
 # The ERP's own changes: who made them there nobody knows, the run they carry says who told us.
 _WRITE_WITHOUT_ACTOR = {"apps.audit.services.record_changes"}
 
 
 def services_that_write_name_their_actor(module: Module) -> list[str]:
     """A required keyword-only `actor`; what a service writes through its own helpers counts."""
-    if not module.is_layer("services"):
+    if not module.is_layer("services") and module.name not in _SERVICES_OF_COMMANDS:
         return []
     top = {n.name: n for n in module.tree.body if isinstance(n, ast.FunctionDef)}
     does = {
