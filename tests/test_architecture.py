@@ -6,8 +6,10 @@ nothing is known to look.
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import tokenize
 from collections.abc import Sequence
 
 import pytest
@@ -225,6 +227,20 @@ def test_nothing_is_left_to_be_done_later() -> None:
         if path.suffix in texts
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
         if later.search(line)
+    ]
+    assert not found
+
+
+def test_whatever_is_ignored_is_ignored_for_a_reason() -> None:
+    ignored = re.compile(r"#\s*(noqa|type: ignore)\b")
+    explained = re.compile(r"#\s*(noqa: [A-Z0-9, ]+?|type: ignore\[[a-z, -]+\])\s+# \w")
+    found = [
+        f"{module.path}:{token.start[0]}"
+        for module in modules("apps", "po_tracking", "tests", "benchmarks")
+        for token in tokenize.generate_tokens(io.StringIO(module.source).readline)
+        if token.type == tokenize.COMMENT
+        and ignored.match(token.string)
+        and not explained.match(token.string)
     ]
     assert not found
 
