@@ -8,6 +8,7 @@ stop in every stage are in apps/ingestion/tests.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ from typing import Any
 import psutil
 import pytest
 from django.conf import settings
+from django.core.management import call_command
 from django.db import connections
 from django.db.backends.sqlite3.base import DatabaseWrapper, SQLiteCursorWrapper
 
@@ -412,6 +414,42 @@ def test_a_missing_column_fails_at_once_and_names_the_nearest(erp: ErpTable) -> 
     )
     erp.run_sql("ALTER TABLE orders RENAME COLUMN promise_date TO promised_date")
     assert_night_2_is_whole(erp)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ("[lines", "not valid TOML"),
+        ("[lines]\ntable = 'orders'", "[lines.columns] is missing"),
+    ],
+)
+def test_a_mapping_that_cannot_be_used_fails_at_once(
+    erp: ErpTable, monkeypatch: pytest.MonkeyPatch, mapping: str, message: str
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(ErpTable, "mapping", lambda _: mapping)
+        assert_failed(erp, message=message, remedy="docs/erp-mapping.md", attempts=0)
+    assert_night_2_is_whole(erp)
+
+
+def test_no_mapping_or_no_erp_fails_at_once_and_names_the_setting(
+    erp: ErpTable, settings: Any
+) -> None:
+    settings.ERP_MAPPING_FILE = ""
+    for message, remedy in (
+        ("No ERP mapping is configured", "Set ERP_MAPPING_FILE in .env"),
+        ("No ERP is configured", "Set ERP_DATABASE_URL in .env"),
+    ):
+        out = io.StringIO()
+        with pytest.raises(SystemExit) as end:
+            call_command("run_ingestion", "--json", stdout=out)
+        (told,) = json.loads(out.getvalue())["errors_encountered"]
+        assert end.value.code == 1
+        assert message in told["message"]
+        assert remedy in told["remedy"]
+        mapping = erp.file.with_name("erp.toml")
+        mapping.write_text(erp.mapping(), encoding="utf-8")
+        settings.ERP_MAPPING_FILE = str(mapping)
 
 
 # --- The extract cannot be true -------------------------------------------------------------

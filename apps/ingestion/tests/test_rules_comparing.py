@@ -719,6 +719,20 @@ def test_all_that_the_night_of_the_move_tells_stays_with_the_old_supplier(a1: Er
     assert event.supplier_id == acme.pk
 
 
+def test_a_supplier_code_pointed_elsewhere_is_no_move_and_no_other_order(a1: ErpTable) -> None:
+    a1.change("Z0001", status="C")
+    a1.remove("Z0002")
+    a1.night(2)
+    a1.run_sql("UPDATE orders SET other_text = 'V-' || supplier_code")
+    a1.fields["supplier_code"] = "other_text"
+    a1.change("Z0001", status="O")
+    report = a1.night(3)
+    assert line_of("A1").supplier.code == "V-ACME"
+    assert changes_of(report) == [("Z0001", "erp_status", "C", "O")]
+    assert line_events_of(report) == [("Z0001", "po_line_returned")]
+    assert not POLine.objects.filter(presence=Presence.RETIRED).exists()
+
+
 # --- Status: that the pipeline applies it ---------------------------------------------------
 
 

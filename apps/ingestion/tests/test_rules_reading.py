@@ -264,6 +264,17 @@ def test_a_numeric_key_is_found_by_look_up_also_beside_a_row_without_key(
     assert (line_of("4500001").presence, line_of("4500001").status) == ("closed", "closed")
 
 
+@pytest.mark.parametrize("padding", ["  ", "\t", "\r\n", "\u3000", "\u00a0", " \t "])
+def test_a_key_with_any_padding_is_found_by_look_up(erp: ErpTable, padding: str) -> None:
+    erp.add_others(10)
+    erp.add(f"A1{padding}", line_number=f"10{padding}")
+    erp.night(1)
+    erp.run_sql("UPDATE orders SET status = 'C', delivered_quantity = 100 WHERE rowid = 11")
+    erp.night(2)
+    line = POLine.objects.exclude(po_number__startswith="Z").get()
+    assert (line.presence, line.status) == ("closed", "closed")
+
+
 # --- Broken rows ----------------------------------------------------------------------------
 
 
