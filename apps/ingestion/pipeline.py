@@ -38,7 +38,7 @@ from apps.ingestion.context import (
     StageResult,
     Stop,
 )
-from apps.ingestion.erp.mapping import load_mapping
+from apps.ingestion.erp.preflight import load_compared_mapping
 from apps.ingestion.erp.reader import ErpReader
 from apps.ingestion.erp.rows import RowReader
 from apps.ingestion.errors import IngestionError, Notice, RunActiveError, UsageError
@@ -192,7 +192,7 @@ class _Night:
         """Everything that needs the ERP."""
         self._enter(snapshot.STAGE)
         assert self._lease is not None
-        mapping = load_mapping()
+        mapping = load_compared_mapping()
         reader = ErpReader(mapping, custom_columns.erp_fed_slots())
         rows = RowReader(reader)
         self.context = RunContext(

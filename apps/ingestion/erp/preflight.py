@@ -8,12 +8,18 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from apps.ingestion.erp.mapping import Column, ErpMapping, MappingError, Relation, nearest
-from apps.ingestion.erp.reader import ErpReader, explained
+from apps.ingestion.erp.mapping import (
+    Column,
+    ErpMapping,
+    MappingError,
+    Relation,
+    load_mapping,
+    nearest,
+)
+from apps.ingestion.erp.reader import ErpReader, erp_connection, explained
 from apps.ingestion.erp.router import ERP_ALIAS
 from apps.ingestion.erp.tables import parse_table_name, quoted_table
 from apps.ingestion.errors import ErpError, TransientErpError
@@ -82,23 +88,28 @@ def has_erp() -> bool:
 
 def connect() -> BaseDatabaseWrapper:
     """A fresh connection to the ERP, tried once. Raises ErpError."""
-    if not has_erp():
-        raise ErpError(
-            "No ERP is configured.",
-            "Set ERP_DATABASE_URL in .env; .env.example has one line per engine.",
-        )
-    try:
-        connection: BaseDatabaseWrapper = connections[ERP_ALIAS]
-    except ImproperlyConfigured as error:
-        raise ErpError(
-            f"The driver of the ERP's engine cannot be loaded: {str(error).splitlines()[0]}",
-            "Install the packages of requirements/production.txt into the virtual environment and, "
-            "for SQL Server, Microsoft ODBC Driver 18.",
-        ) from error
+    connection = erp_connection()
     connection.close()
     with explained():
         connection.ensure_connection()
     return connection
+
+
+def load_compared_mapping() -> ErpMapping:
+    """The mapping. Where it is wrong, the MappingError also names what the ERP does not have, so
+    that one look is enough to correct all."""
+    try:
+        return load_mapping()
+    except MappingError as error:
+        if error.partial is None:
+            raise
+        try:
+            connection = connect()
+            found = examine(error.partial, {}, connection)
+            connection.close()
+        except ErpError:
+            raise error from None  # what is wrong with the file is enough for now
+        raise MappingError([*error.problems, *found.problems], error.partial.source) from error
 
 
 def ensure_readable(reader: ErpReader) -> None:

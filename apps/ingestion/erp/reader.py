@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from decimal import Decimal
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DjangoDatabaseError
 from django.db import connections, models, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -34,13 +35,20 @@ def is_configured() -> bool:
 
 
 def erp_connection() -> BaseDatabaseWrapper:
-    """The connection to the ERP, open or not. Raises ErpError when no ERP is configured."""
+    """The connection to the ERP, open or not. Raises ErpError when there is none, or no driver."""
     if not is_configured():
         raise ErpError(
             "No ERP is configured.",
             "Set ERP_DATABASE_URL in .env; .env.example has one line per engine.",
         )
-    return connections[ERP_ALIAS]
+    try:
+        return connections[ERP_ALIAS]
+    except ImproperlyConfigured as error:
+        raise ErpError(
+            f"The driver of the ERP's engine cannot be loaded: {str(error).splitlines()[0]}",
+            "Install the packages of requirements/production.txt into the virtual environment and, "
+            "for SQL Server, Microsoft ODBC Driver 18.",
+        ) from error
 
 
 class ErpReader:
