@@ -156,3 +156,11 @@ def rows_of_orders(
         )
     aliased: models.QuerySet[Any, tuple[Any, ...]] = rows.alias(order=order)
     return aliased.filter(order__in=orders)
+
+
+def padded_orders(
+    relation: ErpRelation, po_number: Column
+) -> models.QuerySet[Any, tuple[Any, ...]]:
+    """The rows whose PO number has blanks at its end."""
+    rows = relation.select([po_number])
+    return rows.exclude(**{relation.path(po_number): relation.trimmed(po_number)})

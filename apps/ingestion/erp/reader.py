@@ -17,7 +17,13 @@ from apps.core.bulk import chunks
 from apps.ingestion.erp.faults import explain
 from apps.ingestion.erp.guard import read_only
 from apps.ingestion.erp.mapping import Column, ErpMapping
-from apps.ingestion.erp.models import ErpRelation, OrderForm, active_rows, rows_of_orders
+from apps.ingestion.erp.models import (
+    ErpRelation,
+    OrderForm,
+    active_rows,
+    padded_orders,
+    rows_of_orders,
+)
 from apps.ingestion.erp.router import ERP_ALIAS
 from apps.ingestion.errors import ErpError
 
@@ -116,16 +122,21 @@ class ErpReader:
             # The server would refuse to compare its numbers with anything else.
             orders = [order for order in orders if _NUMBER.fullmatch(order)]
         stored_as: OrderForm = "padded"
-        if self.connection.vendor == "microsoft" or (
-            self._order_types == {str} and not self._orders_are_padded
-        ):
+        if self.connection.vendor == "microsoft":
             stored_as = "plain"
         elif numeric:
             stored_as = "number"
+        elif self._order_types == {str} and not self._orders_are_padded and not self._any_padded():
+            stored_as = "plain"
         for some in chunks(orders, _ORDERS_AT_ONCE):
             yield from self._stream(
                 rows_of_orders(self.lines, self._po_number, self.columns, some, stored_as=stored_as)
             )
+
+    def _any_padded(self) -> bool:
+        """Whether a row that is not active has a padded PO number although the active ones do not."""
+        padded = padded_orders(self.lines, self._po_number)
+        return any(True for _ in self._stream(padded[:1]))
 
     def _note_orders(self, orders: Sequence[Any]) -> None:
         """How the ERP stores PO numbers decides how a look-up asks for them."""

@@ -60,11 +60,14 @@ class Reader(dict[Any, tuple[Canonical, str]]):
         return told
 
 
-def text(max_length: int) -> Callable[[Any], Canonical]:
-    """Reads a text of at most `max_length` UTF-16 units (as SQL Server counts); NULL is empty."""
+def text(max_length: int, blanks: str | None = None) -> Callable[[Any], Canonical]:
+    """Reads a text of at most `max_length` UTF-16 units (as SQL Server counts); NULL is empty.
+
+    `blanks` are what the right is trimmed of, by default all white space.
+    """
 
     def convert(raw: Any) -> Canonical:
-        value = _text(raw)
+        value = _text(raw, blanks)
         if len(value) * 2 > max_length and len(value.encode("utf-16-le")) > 2 * max_length:
             raise UnreadableError(f"{_shown(raw)} is longer than {max_length} characters")
         return value
@@ -73,12 +76,15 @@ def text(max_length: int) -> Callable[[Any], Canonical]:
 
 
 def key(max_length: int) -> Callable[[Any], Canonical]:
-    """Reads a text that must not be empty; numbers lose leading zeros and decimals."""
-    read = text(max_length)
+    """Reads a text that must not be empty; numbers lose leading zeros and decimals.
+
+    Trimmed of what SQL's RTRIM trims, because the look-up asks the ERP for keys by its RTRIM.
+    """
+    read = text(max_length, " ")
 
     def convert(raw: Any) -> Canonical:
         value = read(raw)
-        if not value:
+        if not value or value.isspace():
             raise UnreadableError("is empty")
         return value
 
@@ -144,11 +150,11 @@ def moment_reader(rules: DateRules) -> Callable[[Any], Canonical]:
     return convert
 
 
-def _text(raw: Any) -> str:
+def _text(raw: Any, blanks: str | None) -> str:
     if raw is None:
         return ""
     if isinstance(raw, str):
-        value = raw.rstrip().rstrip("\0").rstrip()
+        value = raw.rstrip(blanks).rstrip("\0").rstrip(blanks)
         if "\0" in value:
             raise UnreadableError(f"{_shown(raw)} contains a NUL character")
         if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
