@@ -61,8 +61,8 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "po_tracking.settings.development")
     django.setup()
     # Loaded here once instead of in every child.
-    from apps.ingestion.management.commands import run_ingestion  # noqa: F401
-    from tests import chunks  # noqa: F401
+    from apps.ingestion.management.commands import run_ingestion  # noqa: F401  # for the children
+    from tests import chunks  # noqa: F401  # for the children
 
     if len(sys.argv) > 1:
         sys.exit(_run(Job(**json.loads(sys.argv[1])), lambda _: None))
