@@ -134,7 +134,7 @@ class ErpReader:
             )
 
     def _any_padded(self) -> bool:
-        """Whether a row that is not active has a padded PO number although the active ones do not."""
+        """Whether an inactive row has a padded PO number although the active ones have none."""
         padded = padded_orders(self.lines, self._po_number)
         return any(True for _ in self._stream(padded[:1]))
 
