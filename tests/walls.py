@@ -32,7 +32,8 @@ OWN_FILES = {
     "po": "business_days lifecycle milestones",
     "batches": "allocation lifecycle",
     "ingestion": (
-        "pipeline context lease errors trouble snapshot xref suppliers diff_engine "
+        "pipeline context lease errors trouble snapshot snapshot_rows duplicates plausibility "
+        "xref suppliers diff_engine "
         "batch_reconstruction custom_columns line_events report erp_check erp_check_result "
         "xref_file xref_import history retention context_processors"
     ),

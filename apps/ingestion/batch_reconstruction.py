@@ -24,7 +24,7 @@ from apps.ingestion.context import RunContext, StageResult
 from apps.ingestion.erp.fields import RECEIPTS
 from apps.ingestion.errors import Notice
 from apps.ingestion.models import ERPReceipt, ReceiptSnapshot, RejectedRow
-from apps.ingestion.snapshot import receipts_of_tonights_lines, snapshot_of_line, vanished
+from apps.ingestion.snapshot_rows import receipts_of_tonights_lines, snapshot_of_line, vanished
 from apps.po.lifecycle import Status
 from apps.po.models import POLine, Presence
 

@@ -21,7 +21,7 @@ from apps.ingestion.erp.fields import KINDS, RECEIPTS, STATUS_MAP
 from apps.ingestion.erp.values import Canonical
 from apps.ingestion.errors import Notice
 from apps.ingestion.models import ERPSnapshot, FieldSet
-from apps.ingestion.snapshot import rejection_of_line, snapshot_of_line
+from apps.ingestion.snapshot_rows import rejection_of_line, snapshot_of_line
 from apps.ingestion.xref import Derived, Xref, applied_event
 from apps.po import lifecycle
 from apps.po.lifecycle import Status

@@ -41,7 +41,7 @@ from apps.ingestion.erp_check_result import (
 from apps.ingestion.errors import ErpError, Notice, RunActiveError
 from apps.ingestion.lease import Lease
 from apps.ingestion.models import APPLIED, ERPReceipt, FieldSet, IngestionRun
-from apps.ingestion.snapshot import aged_before, is_aged
+from apps.ingestion.snapshot_rows import aged_before, is_aged
 from apps.ingestion.trouble import explain_unexpected
 from apps.ingestion.xref import Xref
 from apps.po.lifecycle import first_status

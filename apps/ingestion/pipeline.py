@@ -54,6 +54,7 @@ from apps.ingestion.models import (
     RunStatus,
 )
 from apps.ingestion.report import Report
+from apps.ingestion.snapshot_rows import remove_rows
 from apps.ingestion.trouble import explain_unexpected, is_conflict, refusing_when_locked
 
 logger = logging.getLogger(__name__)
@@ -219,7 +220,7 @@ class _Night:
             failed = failed.filter(pk__gt=self.previous.pk)
         for pk in list(failed.values_list("pk", flat=True)):
             for model in (ERPSnapshot, ReceiptSnapshot):
-                snapshot.remove_rows(model._default_manager.filter(run=pk), self.context)
+                remove_rows(model._default_manager.filter(run=pk), self.context)
 
     # --- 4 to 8 apply -----------------------------------------------------------------------
 
