@@ -22,6 +22,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
+
 from apps.core.clock import business_today
 from apps.demo.market import XrefRow
 from apps.demo.sqlite_erp import CUSTOM_COLUMNS
