@@ -642,6 +642,33 @@ def test_receipts_a_night_on_which_many_vanish_at_once_is_refused(erp: ErpTable)
     assert erp.night(2, accept_drop=True).batches_reconstructed == 25
 
 
+def test_receipts_of_which_many_are_broken_are_refused(erp: ErpTable) -> None:
+    erp.read_receipts()
+    for number in range(30):
+        erp.add(f"A{number}", delivered_quantity=10)
+        erp.receive(f"R{number}", f"A{number}", 10, "2025-02-10")
+    erp.night(1)
+    erp.run_sql("UPDATE receipts SET receipt_date = '10/02/2025'")
+    before = content()
+    report = erp.refused_night(2)
+    assert "30 of 30 receipts cannot be used" in messages_of(report)
+    assert content() == before
+
+
+def test_receipts_whose_id_is_read_elsewhere_are_taken_over_not_delivered_again(
+    received: ErpTable,
+) -> None:
+    received.run_sql("UPDATE receipts SET net_quantity = 'new ' || receipt_id")
+    received.receipts["receipt_id"] = "net_quantity"
+    before = list(Batch.objects.values())
+    received.night(2)
+    assert list(Batch.objects.values()) == before
+    received.change_receipt("R1", quantity=15)
+    received.change("A1", delivered_quantity=45)
+    received.night(3)
+    assert batches_of("A1")[2:] == [("correction", 5, day(3))]
+
+
 def test_receipts_of_lines_closed_long_ago_may_be_archived(received: ErpTable) -> None:
     for number in range(30):
         received.add(f"B{number}", delivered_quantity=10)

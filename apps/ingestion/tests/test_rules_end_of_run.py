@@ -344,6 +344,22 @@ def test_the_lease_is_renewed_while_the_run_lives(
     assert seen == [True]
 
 
+def test_the_lease_is_renewed_once_more_within_the_applying_transaction(a1: ErpTable) -> None:
+    soon = timezone.now() + timedelta(minutes=1)
+    renewed: list[bool] = []
+
+    class Noting(NoProgress):
+        def stage(self, name: str) -> None:
+            if name == "apply":
+                IngestionLease.objects.update(expires_at=soon)
+            elif name in ("xref", "report"):
+                renewed.append(IngestionLease.objects.filter(expires_at__gt=soon).exists())
+
+    with a1.connected():
+        pipeline.run(options=RunOptions(as_of=day(2)), progress=Noting())
+    assert renewed == [True, True]
+
+
 # --- Stopping -------------------------------------------------------------------------------
 
 
