@@ -99,6 +99,7 @@ class Extract:
     """What the reading of the ERP leaves beside the snapshot rows."""
 
     accepted: int = 0
+    last_settled: int = 0  # snapshot rows up to this one have no duplicates
     rejected: int = 0
     supplier_codes: set[str] = field(default_factory=set)
     supplier_names: Counter[tuple[str, str]] = field(default_factory=Counter)

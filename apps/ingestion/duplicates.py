@@ -20,9 +20,12 @@ _KEYS_AT_ONCE = 400
 def settle_lines(context: RunContext, *, extracted: bool) -> None:
     """Rows of one key that are identical count once; if they differ, all of them are rejected.
 
-    A row that could not be read differs from every other of its key.
+    A row that could not be read differs from every other of its key. Settles the rows written
+    since it was called last: the extract, then (`extracted` false) what was looked up.
     """
-    rows = ERPSnapshot.objects.filter(run=context.run, extracted=extracted)
+    rows = ERPSnapshot.objects.filter(run=context.run)
+    if not extracted:
+        rows = rows.filter(pk__gt=context.extract.last_settled)
     repeated = list(
         rows.order_by()
         .values_list("po_number", "line_number")
@@ -64,11 +67,15 @@ def settle_lines(context: RunContext, *, extracted: bool) -> None:
             surplus += [row.pk for row in removed]
             for row in removed:
                 count_line(context, row.presence, row.values, -1)
+                if extracted and row.presence == PRESENT:
+                    context.extract.accepted -= 1
         with transaction.atomic():
             for few in chunks(surplus, _KEYS_AT_ONCE):
                 rows.filter(pk__in=few).delete()
             insert_rejections(context, rejections, "lines", extracted=extracted)
         context.breathe()
+    last = ERPSnapshot.objects.order_by("-pk").values_list("pk", flat=True).first()
+    context.extract.last_settled = last or 0
 
 
 def settle_receipts(context: RunContext) -> None:

@@ -7,8 +7,8 @@ from django.db.models import Exists, OuterRef
 
 from apps.ingestion.context import RunContext
 from apps.ingestion.errors import RefusedError
-from apps.ingestion.models import ERPSnapshot, IngestionRun, ReceiptSnapshot, RejectedRow
-from apps.ingestion.snapshot_rows import PRESENT, receipts_of_tonights_lines, vanished
+from apps.ingestion.models import ERPSnapshot, ReceiptSnapshot, RejectedRow
+from apps.ingestion.snapshot_rows import receipts_of_tonights_lines, vanished
 from apps.po.models import POLine, Presence
 
 # Of fewer receipts any share may vanish or be broken; of so many it is the relation that is wrong.
@@ -18,9 +18,8 @@ _RECEIPTS_THAT_PROVE = 20
 def check_lines(context: RunContext) -> None:
     """Refuses an extract that is empty, far too small or full of broken rows."""
     run, extract = context.run, context.extract
-    extract.accepted = ERPSnapshot.objects.filter(run=run, extracted=True, presence=PRESENT).count()
     extract.rejected = RejectedRow.objects.filter(run=run).count()
-    before = POLine.objects.filter(presence=Presence.PRESENT).count() - _aged_tonight(run)
+    before = POLine.objects.filter(presence=Presence.PRESENT).count() - _aged_tonight(context)
     if extract.accepted == 0 and extract.rejected == 0:
         _refuse(context, "The ERP shows no active line at all")
     read = extract.accepted + extract.rejected
@@ -53,14 +52,16 @@ def check_receipts(context: RunContext) -> None:
         _refuse(context, f"{gone:,} of {count:,} receipts known before are no longer in the ERP")
 
 
-def _aged_tonight(run: IngestionRun) -> int:
+def _aged_tonight(context: RunContext) -> int:
     """Lines that were active until now and age out tonight: they did not go missing."""
+    if context.mapping.lookback_days is None:
+        return 0
     was_present = POLine.objects.filter(
         presence=Presence.PRESENT,
         po_number=OuterRef("po_number"),
         line_number=OuterRef("line_number"),
     )
-    aged = ERPSnapshot.objects.filter(run=run, presence=Presence.AGED_OUT)
+    aged = ERPSnapshot.objects.filter(run=context.run, presence=Presence.AGED_OUT)
     return aged.filter(Exists(was_present)).count()
 
 

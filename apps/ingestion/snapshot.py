@@ -148,6 +148,7 @@ def _extract(context: RunContext) -> None:
             insert_looked_up(context, aged, extracted=True)
             insert_rejections(context, rejections, "lines", extracted=True)
             run.rows_read += len(raw_rows)
+            extract.accepted += len(snapshots)
             run.save(update_fields=["rows_read"])
         context.progress.rows(run.rows_read, expected)
         context.breathe()
@@ -155,6 +156,8 @@ def _extract(context: RunContext) -> None:
 
 def _drop_unknown_aged(context: RunContext) -> None:
     """An aged line that we know is followed, but none begins aged."""
+    if context.mapping.lookback_days is None:
+        return
     known = POLine.objects.current().filter(
         po_number=OuterRef("po_number"), line_number=OuterRef("line_number")
     )

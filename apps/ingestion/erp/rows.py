@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import blake2b
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from apps.ingestion.erp.fields import (
     LINE_FIELDS,
@@ -26,8 +26,7 @@ from apps.ingestion.erp.values import Canonical, Reader, UnreadableError, json_t
 _TOLD = ("supplier_code", "erp_item_code", "erp_status")
 
 
-@dataclass(slots=True)
-class Row:
+class Row(NamedTuple):
     """One line as the ERP tells it, canonical.
 
     `values` is a JSON object: the ERP-owned fields, the custom slots, the supplier's name.
