@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from apps.audit.services import Actor
 from apps.ingestion.erp.mapping import ErpMapping
@@ -16,6 +16,9 @@ from apps.ingestion.erp.rows import RowReader
 from apps.ingestion.errors import Notice, StoppedError
 from apps.ingestion.lease import Lease
 from apps.ingestion.models import IngestionRun, Mode
+
+if TYPE_CHECKING:
+    from apps.ingestion.xref import Xref
 
 INGESTION = Actor(name="ERP ingestion", source="ingestion")
 
@@ -134,6 +137,7 @@ class RunContext:
     progress: Progress = field(default_factory=NoProgress)
     stop: Stop = field(default_factory=Stop)
     extract: Extract = field(default_factory=Extract)
+    xref: Xref | None = None  # as stage 2 found it; all later stages use the same
     actor: Actor = INGESTION
 
     @property

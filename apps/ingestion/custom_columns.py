@@ -99,8 +99,9 @@ class _CustomColumns:
         changes: list[audit.Change] = []
         for snapshot in snapshots:
             line = lines[snapshot.po_number, snapshot.line_number]
+            values = snapshot.parsed()
             told: dict[str, Canonical] = {
-                slot: snapshot.values[slot] for slot in self.slots if slot in snapshot.values
+                slot: values[slot] for slot in self.slots if slot in values
             }
             silent = self._silent_slots(line["custom_field_set"])
             changed = compare(line["custom_erp_values"], told, silent)

@@ -22,7 +22,7 @@ from apps.ingestion.erp.values import Canonical
 from apps.ingestion.errors import Notice
 from apps.ingestion.models import ERPSnapshot, FieldSet
 from apps.ingestion.snapshot_rows import rejection_of_line, snapshot_of_line
-from apps.ingestion.xref import Derived, Xref, applied_event
+from apps.ingestion.xref import Derived, applied_event
 from apps.po import lifecycle
 from apps.po.lifecycle import Status
 from apps.po.models import CUSTOM_SLOTS, ERP_OWNED_FIELDS, POLine, Presence, StatusChange, Supplier
@@ -154,7 +154,8 @@ class _Diff:
     def __init__(self, context: RunContext) -> None:
         self.context = context
         self.run = context.run
-        self.xref = Xref.load()
+        assert context.xref is not None
+        self.xref = context.xref
         self.suppliers = dict(Supplier.objects.values_list("code", "pk"))
         self.supplier_codes = {pk: code for code, pk in self.suppliers.items()}
         self.changes = 0
@@ -180,14 +181,15 @@ class _Diff:
         writes = _Writes()
         lines = {} if self.context.is_baseline else self._lines_of(snapshots)
         for snapshot in snapshots:
+            values = snapshot.parsed()
             line = lines.get((snapshot.po_number, snapshot.line_number))
             if line is None:
-                writes.inserted.append(self._new_line(snapshot, generation=1))
-            elif self._is_another_order(line, snapshot):
+                writes.inserted.append(self._new_line(snapshot, values, generation=1))
+            elif self._is_another_order(line, snapshot.presence, values):
                 writes.retired.append((line["presence"], line["pk"]))
-                writes.inserted.append(self._new_line(snapshot, line["generation"] + 1))
+                writes.inserted.append(self._new_line(snapshot, values, line["generation"] + 1))
             else:
-                self._known_line(line, snapshot, writes)
+                self._known_line(line, snapshot, values, writes)
         self._write(writes)
 
     def mark_absent(self) -> None:
@@ -251,20 +253,21 @@ class _Diff:
                 self._moves.setdefault(pk, []).append((Status(previous), Status(new)))
         return lines
 
-    def _is_another_order(self, line: dict[str, Any], snapshot: ERPSnapshot) -> bool:
+    def _is_another_order(
+        self, line: dict[str, Any], presence_tonight: str, values: dict[str, Any]
+    ) -> bool:
         """A key that comes back for another order: another supplier or PO insert date after it was
         closed, cancelled or absent. A date that one side does not know proves nothing."""
         presence = line["presence"]
         if presence in ACTIVE:
             return False
-        if presence != Presence.ABSENT and snapshot.presence not in ACTIVE:
+        if presence != Presence.ABSENT and presence_tonight not in ACTIVE:
             return False
         silent = self._silent_fields(line["field_set"])
         other_supplier = (
-            "supplier_code" not in silent
-            and line["supplier_code"] != snapshot.values["supplier_code"]
+            "supplier_code" not in silent and line["supplier_code"] != values["supplier_code"]
         )
-        inserted = snapshot.values.get("po_insert_date")
+        inserted = values.get("po_insert_date")
         other_date = (
             "po_insert_date" not in silent
             and None not in (inserted, line["po_insert_date"])
@@ -272,8 +275,10 @@ class _Diff:
         )
         return other_supplier or other_date
 
-    def _new_line(self, snapshot: ERPSnapshot, generation: int) -> tuple[Any, ...]:
-        run, values = self.run, snapshot.values
+    def _new_line(
+        self, snapshot: ERPSnapshot, values: dict[str, Any], generation: int
+    ) -> tuple[Any, ...]:
+        run = self.run
         status = lifecycle.first_status(
             mapped=self.context.mapping.meaning(values["erp_status"]),
             ordered=Decimal(values["ordered_quantity"]),
@@ -299,12 +304,14 @@ class _Diff:
             *_INSERTED_DEFAULTS.values(),
         )
 
-    def _known_line(self, line: dict[str, Any], snapshot: ERPSnapshot, writes: _Writes) -> None:
+    def _known_line(
+        self,
+        line: dict[str, Any],
+        snapshot: ERPSnapshot,
+        values: dict[str, Any],
+        writes: _Writes,
+    ) -> None:
         run = self.run
-        # In our order: not every engine keeps the order of a JSON object's keys.
-        values = {
-            name: snapshot.values[name] for name in ERP_OWNED_FIELDS if name in snapshot.values
-        }
         stored = _canonical(line)
         changes = compare(stored, values, self._silent_fields(line["field_set"]))
         # What happened while the line was another supplier's stays with that supplier.

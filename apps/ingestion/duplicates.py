@@ -61,12 +61,12 @@ def settle_lines(context: RunContext, *, extracted: bool) -> None:
             else:
                 removed = same_key
                 rejections += [
-                    Rejection(*key, "several rows have this key and differ", row.values)
+                    Rejection(*key, "several rows have this key and differ", row.parsed())
                     for row in same_key
                 ]
             surplus += [row.pk for row in removed]
             for row in removed:
-                count_line(context, row.presence, row.values, -1)
+                count_line(context, row.presence, row.parsed(), -1)
                 if extracted and row.presence == PRESENT:
                     context.extract.accepted -= 1
         with transaction.atomic():

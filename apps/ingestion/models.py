@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import Any
 
@@ -104,7 +105,8 @@ class ERPSnapshot(models.Model):
     line_number = models.CharField(max_length=32)
     presence = models.CharField(max_length=10, choices=Presence.choices)
     extracted = models.BooleanField(help_text="Read with the active lines; else looked up by key.")
-    values = models.JSONField(help_text="Object: field -> canonical value.")
+    # The very text that was hashed; an engine's JSON type would order its keys anew.
+    values = models.TextField(help_text="JSON object: field -> canonical value.")
     row_hash = models.CharField(max_length=32)
     custom_hash = models.CharField(max_length=32, blank=True, default="")
 
@@ -115,6 +117,11 @@ class ERPSnapshot(models.Model):
 
     def __str__(self) -> str:
         return f"{self.po_number} / {self.line_number}"
+
+    def parsed(self) -> dict[str, Any]:
+        """The values as a dictionary."""
+        values: dict[str, Any] = json.loads(self.values)
+        return values
 
 
 class ReceiptSnapshot(models.Model):

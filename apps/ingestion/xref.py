@@ -50,7 +50,8 @@ class Xref:
     @property
     def digest(self) -> str:
         """Tells whether the cross-reference changed between two runs."""
-        return digest(sorted([[s or "", c, *to] for (s, c), to in self._entries.items()]))
+        entries = [(s or "", c, *to) for (s, c), to in self._entries.items()]
+        return digest(sorted(entries))
 
     def is_mapped(self, supplier_code: str, erp_item_code: str) -> bool:
         return (supplier_code, erp_item_code) in self._entries or (
@@ -73,7 +74,7 @@ class Xref:
 def run(context: RunContext) -> StageResult:
     """Settles suppliers and gaps, and refreshes what a changed cross-reference changes."""
     suppliers.apply(context)
-    xref = Xref.load()
+    xref = context.xref = Xref.load()
     context.run.xref_digest = xref.digest
     gaps = _settle_gaps(context, xref)
     previous = context.previous_run

@@ -29,7 +29,7 @@ from apps.ingestion.errors import ErpError
 
 RawRow = tuple[Any, ...]
 
-FETCH_SIZE = 10_000
+FETCH_SIZE = 20_000
 # Orders asked for at once in a look-up by key; below every engine's limit of parameters.
 _ORDERS_AT_ONCE = 500
 _NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
