@@ -39,7 +39,7 @@ def _run_with_rows(rows: int = 3, status: RunStatus = RunStatus.SUCCESS) -> Inge
             line_number="10",
             presence="present",
             extracted=True,
-            values={},
+            values="{}",
             row_hash="0" * 32,
         )
         for n in range(rows)
