@@ -68,7 +68,12 @@ class AuditEvent(AppendOnlyModel):
         help_text="One act (a run, a request) has one id on all its rows."
     )
     po_line = models.ForeignKey(
-        "po.POLine", null=True, blank=True, on_delete=models.PROTECT, related_name="audit_events"
+        "po.POLine",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="audit_events",
+        db_index=False,  # the first index below begins with it
     )
     # The supplier at the time: an expeditor sees an event only if it was their supplier's.
     supplier = models.ForeignKey(
@@ -99,9 +104,14 @@ class ERPChangeEvent(AppendOnlyModel):
     """One field of one line that the ERP reports differently than before (requirement FR3)."""
 
     run = models.ForeignKey(
-        "ingestion.IngestionRun", on_delete=models.PROTECT, related_name="change_events"
+        "ingestion.IngestionRun",
+        on_delete=models.PROTECT,
+        related_name="change_events",
+        db_index=False,  # it and the next begin an index below
     )
-    po_line = models.ForeignKey("po.POLine", on_delete=models.PROTECT, related_name="erp_changes")
+    po_line = models.ForeignKey(
+        "po.POLine", on_delete=models.PROTECT, related_name="erp_changes", db_index=False
+    )
     supplier = models.ForeignKey("po.Supplier", on_delete=models.PROTECT, related_name="+")
     field = models.CharField(max_length=40)
     # Canonical texts: dates as YYYY-MM-DD, quantities with three decimals; NULL is "no value".
@@ -117,7 +127,7 @@ class ERPChangeEvent(AppendOnlyModel):
     class Meta:
         indexes = [
             models.Index(fields=["po_line", "effective_at"], name="erpchange_line_effective"),
-            models.Index(fields=["run", "field"], name="erpchange_run_field"),
+            models.Index(fields=["run", "po_line"], name="erpchange_run_line"),
         ]
 
     def __str__(self) -> str:

@@ -21,11 +21,16 @@ class Kind(models.TextChoices):
 class Batch(models.Model):
     """A historical batch, rebuilt from the ERP; never edited, never deleted (FR4)."""
 
-    po_line = models.ForeignKey("po.POLine", on_delete=models.PROTECT, related_name="batches")
+    po_line = models.ForeignKey(
+        "po.POLine",
+        on_delete=models.PROTECT,
+        related_name="batches",
+        db_index=False,  # it and the run begin an index below
+    )
     # The supplier at the time of the delivery.
     supplier = models.ForeignKey("po.Supplier", on_delete=models.PROTECT, related_name="+")
     run = models.ForeignKey(
-        "ingestion.IngestionRun", on_delete=models.PROTECT, related_name="batches"
+        "ingestion.IngestionRun", on_delete=models.PROTECT, related_name="batches", db_index=False
     )
     kind = models.CharField(max_length=12, choices=Kind.choices)
     quantity = quantity_field(help_text="Negative for a correction or a vanished receipt.")
@@ -43,7 +48,10 @@ class Batch(models.Model):
     objects = BatchQuerySet.as_manager()
 
     class Meta:
-        indexes = [models.Index(fields=["po_line", "delivered_on"], name="batch_line_delivered")]
+        indexes = [
+            models.Index(fields=["po_line", "delivered_on"], name="batch_line_delivered"),
+            models.Index(fields=["run", "po_line"], name="batch_run_line"),
+        ]
         verbose_name_plural = "batches"
 
     def __str__(self) -> str:

@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from typing import Any
 
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Subquery
 
 from apps.audit import services as audit
 from apps.audit.models import ERPChangeEvent
@@ -40,8 +40,8 @@ def run(context: RunContext) -> StageResult:
         _forget_slots(context)
         return StageResult(counts={"custom_columns_populated": 0})
     stage = _CustomColumns(context)
-    for pks in chunks(stage.differing(), _LINES_AT_ONCE):
-        stage.apply(list(ERPSnapshot.objects.filter(pk__in=pks).order_by("pk")))
+    for some in chunks(stage.differing(), _LINES_AT_ONCE):
+        stage.apply(dict(some))
         context.stop.check()
     return StageResult(
         counts={
@@ -69,36 +69,31 @@ class _CustomColumns:
         self.changes = 0
         self._silent: dict[str, frozenset[str]] = {}
 
-    def differing(self) -> list[int]:
-        """The snapshot rows whose line has other custom values."""
-        same = POLine.objects.current().filter(
-            po_number=OuterRef("po_number"),
-            line_number=OuterRef("line_number"),
-            custom_hash=OuterRef("custom_hash"),
+    def differing(self) -> list[tuple[int, int]]:
+        """The snapshot rows whose line has other custom values, with that line."""
+        current = POLine.objects.current().filter(
+            po_number=OuterRef("po_number"), line_number=OuterRef("line_number")
         )
+        same = current.filter(custom_hash=OuterRef("custom_hash"))
         rows = ERPSnapshot.objects.filter(~Exists(same), run=self.context.run)
-        return list(rows.order_by("pk").values_list("pk", flat=True))
+        rows = rows.annotate(line=Subquery(current.values("pk")[:1]))
+        return list(rows.order_by("pk").values_list("pk", "line"))
 
-    def apply(self, snapshots: list[ERPSnapshot]) -> None:
-        lines: dict[tuple[str, str], dict[str, Any]] = {}
-        for orders in chunks(sorted({s.po_number for s in snapshots}), _KEYS_AT_ONCE):
-            known = (
-                POLine.objects.select_for_update()
-                .current()
-                .filter(po_number__in=orders)
-                .order_by("pk")
-            )
+    def apply(self, line_of: dict[int, int]) -> None:
+        """Works one chunk, given as snapshot row -> line."""
+        lines: dict[int, dict[str, Any]] = {}
+        for pks in chunks(sorted(line_of.values()), _KEYS_AT_ONCE):
+            known = POLine.objects.select_for_update().filter(pk__in=pks).order_by("pk")
             for row in known.values(
-                "pk", "po_number", "line_number", "supplier_id", "custom_sources",
-                "custom_erp_values", "custom_field_set",
-            ):  # fmt: skip
-                lines[row["po_number"], row["line_number"]] = {**row}
-        supplier_then = self._suppliers_before([line["pk"] for line in lines.values()])
+                "pk", "supplier_id", "custom_sources", "custom_erp_values", "custom_field_set"
+            ):
+                lines[row["pk"]] = {**row}
+        supplier_then = self._suppliers_before(list(lines))
         # Grouped by what is written, because a person's columns are not even rewritten.
         updates: dict[tuple[str, ...], list[tuple[Any, ...]]] = defaultdict(list)
         changes: list[audit.Change] = []
-        for snapshot in snapshots:
-            line = lines[snapshot.po_number, snapshot.line_number]
+        for snapshot in ERPSnapshot.objects.filter(pk__in=list(line_of)).order_by("pk"):
+            line = lines[line_of[snapshot.pk]]
             values = snapshot.parsed()
             told: dict[str, Canonical] = {
                 slot: values[slot] for slot in self.slots if slot in values

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Subquery
 
 from apps.audit import services as audit
 from apps.core.bulk import chunks, insert_rows, update_rows
@@ -92,8 +92,8 @@ def silent_fields(previous: Mapping[str, Any], new: Mapping[str, Any]) -> frozen
 def run(context: RunContext) -> StageResult:
     """Applies what differs to the lines and writes the change events."""
     stage = _Diff(context)
-    for pks in chunks(stage.differing(), _LINES_AT_ONCE):
-        stage.apply(list(ERPSnapshot.objects.filter(pk__in=pks).order_by("pk")))
+    for some in chunks(stage.differing(), _LINES_AT_ONCE):
+        stage.apply(dict(some))
         context.stop.check()
     stage.mark_absent()
     return StageResult(
@@ -105,7 +105,7 @@ def run(context: RunContext) -> StageResult:
 # What a line's old values are read as; canonical, like the snapshot's.
 _STORED = tuple(name for name in ERP_OWNED_FIELDS if name != "supplier_code")
 _MARKS = (
-    "pk", "generation", "po_number", "line_number", "supplier_id", "status", "presence",
+    "pk", "generation", "supplier_id", "status", "presence",
     "previous_presence", "presence_since", "presence_run",
     "field_set", "sku", "item", "unmapped",
 )  # fmt: skip
@@ -163,8 +163,8 @@ class _Diff:
         self._field_sets: dict[str, Mapping[str, Any]] = {}
         self._moves: dict[int, list[tuple[Status, Status]]] = {}
 
-    def differing(self) -> list[int]:
-        """The snapshot rows whose line is new, or has another hash or presence."""
+    def differing(self) -> list[tuple[int, int | None]]:
+        """The snapshot rows whose line is new, or has another hash or presence; with that line."""
         same = POLine.objects.filter(
             po_number=OuterRef("po_number"),
             line_number=OuterRef("line_number"),
@@ -172,17 +172,22 @@ class _Diff:
             row_hash=OuterRef("row_hash"),
         )
         rows = ERPSnapshot.objects.filter(run=self.run).order_by("pk")
-        if not self.context.is_baseline:
-            rows = rows.filter(~Exists(same))
-        return list(rows.values_list("pk", flat=True))
+        if self.context.is_baseline:
+            return [(pk, None) for pk in rows.values_list("pk", flat=True)]
+        current = POLine.objects.current().filter(
+            po_number=OuterRef("po_number"), line_number=OuterRef("line_number")
+        )
+        differing = rows.filter(~Exists(same)).annotate(line=Subquery(current.values("pk")[:1]))
+        return list(differing.values_list("pk", "line"))
 
-    def apply(self, snapshots: list[ERPSnapshot]) -> None:
-        """Works one chunk: decides for each row, then writes everything at once."""
+    def apply(self, line_of: dict[int, int | None]) -> None:
+        """Works one chunk, given as snapshot row -> line: decides for each, then writes all."""
         writes = _Writes()
-        lines = {} if self.context.is_baseline else self._lines_of(snapshots)
-        for snapshot in snapshots:
+        lines = self._lines([pk for pk in line_of.values() if pk is not None])
+        for snapshot in ERPSnapshot.objects.filter(pk__in=list(line_of)).order_by("pk"):
             values = snapshot.parsed()
-            line = lines.get((snapshot.po_number, snapshot.line_number))
+            line_pk = line_of[snapshot.pk]
+            line = None if line_pk is None else lines[line_pk]
             if line is None:
                 writes.inserted.append(self._new_line(snapshot, values, generation=1))
             elif self._is_another_order(line, snapshot.presence, values):
@@ -229,19 +234,14 @@ class _Diff:
 
     # --- deciding ---------------------------------------------------------------------------
 
-    def _lines_of(self, snapshots: list[ERPSnapshot]) -> dict[tuple[str, str], dict[str, Any]]:
+    def _lines(self, pks: list[int]) -> dict[int, dict[str, Any]]:
         lines = {}
-        for some in chunks(sorted({s.po_number for s in snapshots}), _KEYS_AT_ONCE):
+        for some in chunks(sorted(pks), _KEYS_AT_ONCE):
             # Locked, so that a person's move of the status meanwhile is not overwritten.
-            known = (
-                POLine.objects.select_for_update()
-                .current()
-                .filter(po_number__in=some)
-                .order_by("pk")
-            )
+            known = POLine.objects.select_for_update().filter(pk__in=some).order_by("pk")
             for line in known.values(*_MARKS, *_STORED):
                 line["supplier_code"] = self.supplier_codes[line["supplier_id"]]
-                lines[line["po_number"], line["line_number"]] = line
+                lines[line["pk"]] = line
         # Only a line that is or was delivered or at an end can be moved backward.
         moved = [line["pk"] for line in lines.values() if line["status"] in _NEEDS_HISTORY]
         self._moves = {}

@@ -60,11 +60,14 @@ def _events(context: RunContext, pks: list[int]) -> list[audit.Event]:
     run = context.run
     data: dict[int, dict[str, Any]] = defaultdict(dict)
     supplier_then: dict[int, int] = {}
-    for change in ERPChangeEvent.objects.filter(run=run, po_line__in=pks).order_by("pk"):
-        data[change.po_line_id].setdefault("changes", []).append(
-            {"field": change.field, "previous": change.previous_value, "new": change.new_value}
+    changes = ERPChangeEvent.objects.filter(run=run, po_line__in=pks).order_by("pk")
+    for line_pk, supplier_pk, name, previous, new in changes.values_list(
+        "po_line_id", "supplier_id", "field", "previous_value", "new_value"
+    ):
+        data[line_pk].setdefault("changes", []).append(
+            {"field": name, "previous": previous, "new": new}
         )
-        supplier_then[change.po_line_id] = change.supplier_id
+        supplier_then[line_pk] = supplier_pk
     for move in StatusChange.objects.filter(correlation_id=run.identifier, po_line__in=pks):
         data[move.po_line_id]["status"] = {
             "previous": move.previous_status,

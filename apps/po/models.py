@@ -203,7 +203,12 @@ class POLine(models.Model):
 class StatusChange(models.Model):
     """One move of a line's lifecycle status, the ERP's or a person's."""
 
-    po_line = models.ForeignKey(POLine, on_delete=models.PROTECT, related_name="status_changes")
+    po_line = models.ForeignKey(
+        POLine,
+        on_delete=models.PROTECT,
+        related_name="status_changes",
+        db_index=False,  # the first index below begins with it
+    )
     # The supplier at the time, as on the audit event.
     supplier = models.ForeignKey(Supplier, on_delete=models.PROTECT, related_name="+")
     previous_status = models.CharField(max_length=20, choices=Status.choices)
@@ -217,7 +222,7 @@ class StatusChange(models.Model):
     class Meta:
         indexes = [
             models.Index(fields=["po_line", "effective_at"], name="status_line_effective"),
-            models.Index(fields=["correlation_id"], name="status_correlation"),
+            models.Index(fields=["correlation_id", "po_line"], name="status_correlation_line"),
         ]
 
     def __str__(self) -> str:

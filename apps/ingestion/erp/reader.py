@@ -109,14 +109,14 @@ class ErpReader:
         self._order_types = set()
         self._orders_are_padded = False
         for chunk in self._stream(active_rows(self.lines, self.mapping, self.columns)):
-            self._note_orders([row[position] for row in chunk])
+            self._note_orders({row[position] for row in chunk})
             yield chunk
 
     def rows_of_orders(self, orders: Sequence[str]) -> Iterator[list[RawRow]]:
         """Every row of these purchase orders, closed ones too, same columns."""
         if not self._order_types:
             for sample in self._stream(self.lines.select([self._po_number])[:FETCH_SIZE]):
-                self._note_orders([row[0] for row in sample])
+                self._note_orders({row[0] for row in sample})
         numeric = self._order_types <= {int, float, Decimal}
         if numeric:
             # The server would refuse to compare its numbers with anything else.
@@ -138,7 +138,7 @@ class ErpReader:
         padded = padded_orders(self.lines, self._po_number)
         return any(True for _ in self._stream(padded[:1]))
 
-    def _note_orders(self, orders: Sequence[Any]) -> None:
+    def _note_orders(self, orders: set[Any]) -> None:
         """How the ERP stores PO numbers decides how a look-up asks for them."""
         self._order_types.update({type(order) for order in orders if order is not None})
         if not self._orders_are_padded:

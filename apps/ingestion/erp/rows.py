@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import blake2b
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 from apps.ingestion.erp.fields import (
@@ -21,9 +20,6 @@ from apps.ingestion.erp.fields import (
 from apps.ingestion.erp.mapping import Column, ErpMapping, Source
 from apps.ingestion.erp.reader import ErpReader, RawRow
 from apps.ingestion.erp.values import Canonical, Reader, UnreadableError, json_text
-
-# What the snapshot and the guard need of every row beside its JSON text.
-_TOLD = ("supplier_code", "erp_item_code", "erp_status")
 
 
 class Row(NamedTuple):
@@ -102,7 +98,11 @@ class RowReader:
         names = [cell.field for cell in self._cells]
         # The JSON object is put together from the remembered texts of its values.
         self._template = ",".join(f'"{name}":%s' for name in names)
-        self._told = itemgetter(*(names.index(name) for name in _TOLD))
+        # What the guard and the counters need of every row beside its JSON text.
+        self._supplier, self._item, self._status = (
+            self._cells[names.index(name)]
+            for name in ("supplier_code", "erp_item_code", "erp_status")
+        )
         # The common row has plain columns only: one look-up per cell, nothing else.
         self._plain = (
             [(cell.position, cell.read) for cell in self._cells]
@@ -119,9 +119,12 @@ class RowReader:
             po_number: Any = self._po.read[raw[self._po.position]][0]
             line_number: Any = self._line.read[raw[self._line.position]][0]
             if self._plain is not None:
-                found = [read[raw[i]] for i, read in self._plain]
+                found = [read[raw[i]][1] for i, read in self._plain]
             else:
-                found = [cell.value(raw) for cell in self._cells]
+                found = [cell.value(raw)[1] for cell in self._cells]
+            supplier: Any = self._supplier.read[raw[self._supplier.position]][0]
+            item: Any = self._item.read[raw[self._item.position]][0]
+            status: Any = self._status.read[raw[self._status.position]][0]
             name = self._supplier_name.value(raw) if self._supplier_name else None
         except (UnreadableError, TypeError):
             # A TypeError is a value that cannot be remembered (bytes), or a fault of ours.
@@ -129,7 +132,7 @@ class RowReader:
             if not rejection.reason:
                 raise
             return rejection
-        values = self._template % tuple([text for _, text in found])
+        values = self._template % tuple(found)
         # With the key, so that equal hashes mean the same line on engines that fold case, too.
         told = f"{po_number}\0{line_number}\0{values}".encode()
         row_hash = blake2b(told + self._salt, digest_size=16).hexdigest()
@@ -141,13 +144,12 @@ class RowReader:
             values += custom
         if name is not None:
             values += f',"supplier_name":{name[1]}'
-        supplier, item, status = self._told(found)
         return Row(
             po_number,
             line_number,
-            supplier[0],
-            item[0],
-            status[0],
+            supplier,
+            item,
+            status,
             name and name[0],
             f"{{{values}}}",
             row_hash,
