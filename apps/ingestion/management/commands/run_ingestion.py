@@ -6,6 +6,7 @@ is active. docs/ingestion.md explains the report, docs/operations.md what to do 
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import signal
@@ -58,6 +59,7 @@ class Command(BaseCommand):
         )  # fmt: skip
 
     def handle(self, *args: Any, **options: Any) -> None:
+        gc.freeze()  # what is loaded by now stays; looking through it each time costs 5% of a night
         stop = Stop()
         console = console_of(self)
         progress: Progress = NoProgress()
