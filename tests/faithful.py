@@ -87,6 +87,7 @@ class Reading:
     meanings: Mapping[str, str]  # status code -> lifecycle status
     receipts: bool
     recheck_days: int
+    lookback_days: int
     slots: Mapping[str, str]  # custom slot -> one of the world's columns
 
     @property

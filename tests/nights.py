@@ -118,6 +118,7 @@ class Setup:
     status_map: str = "shipped"
     receipts: bool = False
     recheck_days: int = 60
+    lookback_days: int = 730
     slots: str = "as meant"
 
     @property
@@ -130,10 +131,12 @@ class Setup:
             meanings=_MAPS[self.status_map],
             receipts=self.receipts,
             recheck_days=self.recheck_days,
+            lookback_days=self.lookback_days,
             slots=_SLOTS[self.slots],
         )
 
 
+_lookback_days = st.sampled_from([730, 730, 60])
 setups = st.builds(
     Setup,
     dropped=st.lists(st.sampled_from(_OPTIONAL), max_size=2, unique=True).map(tuple),
@@ -141,6 +144,7 @@ setups = st.builds(
     status_map=st.sampled_from(sorted(_MAPS)),
     receipts=st.booleans(),
     recheck_days=st.sampled_from([60, 60, 4]),
+    lookback_days=_lookback_days,
     slots=st.sampled_from(sorted(_SLOTS)),
 )
 
@@ -148,7 +152,10 @@ setups = st.builds(
 def mapping_toml(reading: Reading) -> str:
     """The mapping file that reads this."""
     columns = {name: _COLUMNS[source] for name, source in reading.sources.items()}
-    active = _MAPPING["lines"]["active"] | {"recheck_days": reading.recheck_days}
+    active = _MAPPING["lines"]["active"] | {
+        "recheck_days": reading.recheck_days,
+        "lookback_days": reading.lookback_days,
+    }
     tables = {
         "lines": {"table": _MAPPING["lines"]["table"]},
         "lines.columns": columns,
@@ -246,6 +253,9 @@ def _any_nights(draw: st.DrawFn) -> Night:
     )
 
 
+_quiet_setups = st.builds(Setup, receipts=st.booleans(), lookback_days=_lookback_days)
+
+
 @st.composite
 def histories(draw: st.DrawFn, *, quiet: bool = False) -> History:
     """Companies with up to eight nights. Quiet ones keep their setup and meet no trouble."""
@@ -253,7 +263,7 @@ def histories(draw: st.DrawFn, *, quiet: bool = False) -> History:
         seed=draw(st.integers(0, 2**32 - 1)),
         lines=draw(st.integers(30, 90)),
         often=draw(_often),
-        setup=Setup(receipts=draw(st.booleans())) if quiet else draw(setups),
+        setup=draw(_quiet_setups if quiet else setups),
         nights=tuple(
             draw(st.lists(_quiet_nights() if quiet else _any_nights(), min_size=1, max_size=8))
         ),
@@ -298,9 +308,7 @@ class Company:
         if night.setup is not None:
             self.reading = night.setup.reading
             self._configure()
-        tonight = Tonight(
-            run_date=self.world.today, lines=list(self.world.truth.lines()), reading=self.reading
-        )
+        tonight = Tonight(run_date=self.world.today, lines=self._lines(), reading=self.reading)
         if night.trouble == Trouble.MISSED:
             tonight = replace(tonight, missed=self._some_keys(tonight, night.number))
         if night.trouble == Trouble.CUSTOM and self.reading.slots == before.slots != {}:
@@ -310,6 +318,22 @@ class Company:
         self._run(tonight)
         if night.again:
             self._run_again(replace(tonight, custom_fails=False))
+
+    def _lines(self) -> list[LineTruth]:
+        """The truth, with the lookback of tonight's mapping instead of the shipped one."""
+        lines = []
+        oldest = self.world.today - timedelta(days=self.reading.lookback_days)
+        for truth in self.world.truth.lines():
+            inserted, ordered = truth.values["po_insert_date"], truth.values["ordered_quantity"]
+            delivered = truth.values["delivered_quantity"]
+            assert isinstance(inserted, date)
+            assert isinstance(ordered, Decimal)
+            assert isinstance(delivered, Decimal)
+            if truth.presence in ACTIVE:
+                aged = inserted < oldest and delivered >= ordered
+                truth = replace(truth, presence="aged_out" if aged else "present")
+            lines.append(truth)
+        return lines
 
     # Runs
 
