@@ -22,7 +22,7 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-from apps.core.bulk import insert_rows
+from apps.core.bulk import insert_rows, refresh_statistics
 from apps.ingestion.context import Extract, RunContext, StageResult
 from apps.ingestion.duplicates import count_line, settle_lines, settle_receipts
 from apps.ingestion.erp.mapping import DELIVERY_FIELDS
@@ -68,6 +68,7 @@ def run(context: RunContext) -> StageResult:
         with attempt:
             _read_everything(context)
     context.run.extraction_finished_at = timezone.now()
+    refresh_statistics(ERPSnapshot, ReceiptSnapshot, RejectedRow)
     return _result(context)
 
 
