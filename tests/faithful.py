@@ -112,6 +112,8 @@ class Tonight:
     lines: Collection[LineTruth]
     reading: Reading
     missed: frozenset[Key] = frozenset()  # active rows that the extract does not yield
+    broken_receipts: frozenset[str] = frozenset()  # receipts that cannot be read
+    twin_receipts: frozenset[str] = frozenset()  # receipts that stand twice
     custom_fails: bool = False
 
 
@@ -198,6 +200,7 @@ class Outcome:
     touched: dict[Ident, Touch] = field(default_factory=dict)
     looked_at: dict[Key, bool] = field(default_factory=dict)  # key -> read with the active lines
     rejected: Counter[tuple[str, str]] = field(default_factory=Counter)
+    rejected_receipts: frozenset[str] = frozenset()
     gap_events: set[tuple[str, str]] = field(default_factory=set)
     gaps: dict[tuple[str, str], int] = field(default_factory=dict)
     renamed: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -270,6 +273,9 @@ class Faithful:
             # The next slot that is read is one that this run did not have, for whatever line.
             for line in self.lines.values():
                 line.erp_custom.clear()
+        if reading.receipts:
+            outcome.rejected_receipts = tonight.broken_receipts
+            outcome.duplicates += len(tonight.twin_receipts)
         visible, unreadable_keys = self._look(tonight, outcome)
         self._name_suppliers(visible, outcome, reading)
         self._settle_gaps(visible, outcome)
@@ -514,7 +520,7 @@ class Faithful:
                 touch.batches.append(self._between_runs(line, gained, tonight.run_date))
             if tonight.reading.receipts:
                 # The batches so far tell of these receipts already.
-                line.receipts = _receipts(truth)
+                line.receipts = _receipts(line, truth, tonight)
                 line.receipts_known = True
         line.batches += touch.batches
 
@@ -527,7 +533,7 @@ class Faithful:
         return Batch("between_runs", gained, run_date, True)
 
     def _take_receipts(self, line: Line, truth: LineTruth, tonight: Tonight, touch: Touch) -> None:
-        now, before = _receipts(truth), line.receipts
+        now, before = _receipts(line, truth, tonight), line.receipts
         known = {batch.receipt_id for batch in line.batches}
         for receipt_id, (quantity, received_on) in now.items():
             if receipt_id not in before:
@@ -595,10 +601,17 @@ def _read(truth: LineTruth, reading: Reading) -> dict[str, Value]:
     return {name: truth.values[source] for name, source in reading.sources.items() if name in OURS}
 
 
-def _receipts(truth: LineTruth) -> dict[str, tuple[Decimal, date | None]]:
-    return {
-        receipt.receipt_id: (receipt.quantity, receipt.received_on) for receipt in truth.receipts
-    }
+def _receipts(
+    line: Line, truth: LineTruth, tonight: Tonight
+) -> dict[str, tuple[Decimal, date | None]]:
+    """The receipts as they are told; of one that cannot be read what was told last."""
+    told: dict[str, tuple[Decimal, date | None]] = {}
+    for receipt in truth.receipts:
+        if receipt.receipt_id not in tonight.broken_receipts:
+            told[receipt.receipt_id] = receipt.quantity, receipt.received_on
+        elif receipt.receipt_id in line.receipts:
+            told[receipt.receipt_id] = line.receipts[receipt.receipt_id]
+    return told
 
 
 def _quantity(value: Value) -> Decimal:

@@ -281,8 +281,8 @@ def test_no_run_changes_what_people_entered(history: History) -> None:
             assert after[name] == before[name]
 
     people = ((Act.MILESTONE, 1), (Act.READY, 2), (Act.OVER_ERP, 3), (Act.OWN_COLUMN, 4))
-    nights = tuple(replace(night, acts=people + night.acts) for night in history.nights)
-    with lived(replace(history, nights=nights), watch):
+    nights = [replace(n, acts=people + n.acts, during=False) for n in history.nights]
+    with lived(replace(history, nights=tuple(nights)), watch):
         assert POLine.objects.exclude(last_expeditor_update=None).exists()
 
 
