@@ -11,7 +11,9 @@ pytest_plugins = ["tests.append_only"]
 
 # "ci", the default, is the same few examples every time; "thorough" searches anew, for longer.
 _slow_is_fine = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("ci", _slow_is_fine, derandomize=True, max_examples=25)
+# A server repeats fewer: what it adds is its engine, the search was done on SQLite.
+_examples = 10 if os.environ.get("TEST_POSTGRES_URL") else 25
+settings.register_profile("ci", _slow_is_fine, derandomize=True, max_examples=_examples)
 settings.register_profile("thorough", _slow_is_fine, max_examples=500, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
