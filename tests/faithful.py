@@ -232,7 +232,8 @@ class Faithful:
         self.retired: list[Line] = []
         self.suppliers: dict[str, str] = {}
         self.xref: dict[tuple[str | None, str], tuple[str, str]] = {}
-        self.gaps: dict[tuple[str, str], bool] = {}  # (supplier, code) -> resolved
+        # (supplier, code) -> when it was found mapped; None for a gap that is still one
+        self.gaps: dict[tuple[str, str], date | None] = {}
         self.reading: Reading | None = None
         self.last_date: date | None = None
 
@@ -278,7 +279,7 @@ class Faithful:
             outcome.duplicates += len(tonight.twin_receipts)
         visible, unreadable_keys = self._look(tonight, outcome)
         self._name_suppliers(visible, outcome, reading)
-        self._settle_gaps(visible, outcome)
+        self._settle_gaps(visible, outcome, tonight.run_date)
         for line in list(self.lines.values()):
             if line.key not in visible:
                 self._derive_anew(line, outcome)
@@ -363,7 +364,9 @@ class Faithful:
                 if old and not silent:
                     outcome.renamed[code] = old, name
 
-    def _settle_gaps(self, visible: Mapping[Key, LineTruth], outcome: Outcome) -> None:
+    def _settle_gaps(
+        self, visible: Mapping[Key, LineTruth], outcome: Outcome, run_date: date
+    ) -> None:
         pairs = Counter(
             (str(truth.values["supplier_code"]), str(truth.values["item_code"]))
             for truth in visible.values()
@@ -372,12 +375,12 @@ class Faithful:
         for pair, lines in pairs.items():
             if not self._is_mapped(*pair):
                 outcome.gaps[pair] = lines
-                if self.gaps.get(pair, True):
+                if pair not in self.gaps or self.gaps[pair] is not None:
                     outcome.gap_events.add(pair)
-                self.gaps[pair] = False
-        for pair in self.gaps:
-            if self._is_mapped(*pair):
-                self.gaps[pair] = True
+                self.gaps[pair] = None
+        for pair, resolved in self.gaps.items():
+            if resolved is None and self._is_mapped(*pair):
+                self.gaps[pair] = run_date
 
     def _is_mapped(self, supplier: str, code: str) -> bool:
         return (supplier, code) in self.xref or (None, code) in self.xref

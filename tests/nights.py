@@ -455,13 +455,16 @@ class Company:
                 for row in self.world.xref_entries()
             }
         elif act == Act.CLOSE_GAP:
-            gaps = sorted({gap for gap, resolved in self.faithful.gaps.items() if not resolved})
+            gaps = sorted(gap for gap, resolved in self.faithful.gaps.items() if not resolved)
             if gaps:
                 _, code = gaps[number % len(gaps)]
-                entries[None, code] = f"BY-HAND-{number}", ""
+                entries[None, code] = f"{_BY_HAND}{number}", ""
         elif self.faithful.xref:
-            everything = sorted(self.faithful.xref, key=str)
-            supplier, code = everything[number % len(everything)]
+            # Every other time one that somebody added by hand: so a gap opens again.
+            chosen = sorted(self.faithful.xref, key=str)
+            by_hand = [e for e in chosen if self.faithful.xref[e][0].startswith(_BY_HAND)]
+            chosen = by_hand if number % 2 and by_hand else chosen
+            supplier, code = chosen[number % len(chosen)]
             del self.faithful.xref[supplier, code]
             XrefEntry.objects.filter(supplier__code=supplier, erp_item_code=code).delete()
         self.faithful.xref |= entries
@@ -555,6 +558,7 @@ class Ran:
 
 
 BY_A_PERSON = "decided by a person"
+_BY_HAND = "BY-HAND-"
 
 
 def _record_milestone(line: Line, number: int) -> None:
@@ -964,8 +968,11 @@ class Check:
             (gap.supplier.code, gap.erp_item_code): gap
             for gap in XrefGap.objects.select_related("supplier")
         }
-        resolved = {pair: gap.resolved_at is not None for pair, gap in gaps.items()}
-        agree("gaps", resolved, self.faithful.gaps)
+        moments = {
+            pair: resolved and start_of_business_day(resolved)
+            for pair, resolved in self.faithful.gaps.items()
+        }
+        agree("gaps", {pair: gap.resolved_at for pair, gap in gaps.items()}, moments)
         for pair, gap in gaps.items():
             assert gap.line_count == self.outcome.gaps.get(pair, 0)
             assert gap.first_seen <= gap.last_seen <= self._moment

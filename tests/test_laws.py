@@ -85,7 +85,7 @@ def test_within_a_month_everything_happens_that_can_happen() -> None:
     # Otherwise the laws would hold over nothing.
     acts = [((Act.CANCEL, n), (Act.CLOSE_GAP, n), (Act.OVER_ERP, n)) for n in range(24)]
     nights = [Night(acts=some) for some in acts]
-    nights[5] = Night(acts=((Act.REMOVE_ENTRY, 3),))
+    nights[5] = nights[15] = Night(acts=((Act.REMOVE_ENTRY, 3),))
     busy = ("reuse", "move", "vanish", "change_closed", "redate", "reopen", "change_item")
     for receipts, kinds in (
         (False, {"opening", "between_runs", "correction"}),
@@ -108,6 +108,9 @@ def test_within_a_month_everything_happens_that_can_happen() -> None:
             assert set(POLine.objects.values_list("presence", flat=True)) == set(Presence)
             assert set(Batch.objects.values_list("kind", flat=True)) == kinds
             assert Batch.objects.filter(over_delivery=True).exists()
+            gaps = AuditEvent.objects.filter(event_type="xref_gap").values_list("data", flat=True)
+            opened = Counter((gap["supplier"], gap["item_code"]) for gap in gaps)
+            assert {1, 2} <= set(opened.values())
             assert len(set(POLine.objects.values_list("status", flat=True))) == 7
             fields = set(ERPChangeEvent.objects.values_list("field", flat=True))
             # These three change with the order only.
