@@ -111,6 +111,8 @@ class Extract:
     unreadable_custom: Counter[str] = field(default_factory=Counter)
     aged_unreadable: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     duplicates: int = 0
+    # Active lines that neither the extract nor the look-ups showed, as (presence, primary key).
+    missing: list[tuple[str, int]] = field(default_factory=list)
     overridden: list[str] = field(default_factory=list)
 
 

@@ -21,18 +21,24 @@ from apps.ingestion.erp.fields import KINDS, RECEIPTS, STATUS_MAP
 from apps.ingestion.erp.values import Canonical
 from apps.ingestion.errors import Notice
 from apps.ingestion.models import ERPSnapshot, FieldSet
-from apps.ingestion.snapshot_rows import rejection_of_line, snapshot_of_line
 from apps.ingestion.xref import Derived, applied_event
 from apps.po import lifecycle
 from apps.po.lifecycle import Status
-from apps.po.models import CUSTOM_SLOTS, ERP_OWNED_FIELDS, POLine, Presence, StatusChange, Supplier
+from apps.po.models import (
+    ACTIVE,
+    CUSTOM_SLOTS,
+    ERP_OWNED_FIELDS,
+    POLine,
+    Presence,
+    StatusChange,
+    Supplier,
+)
 
 STAGE = "diff"
 _LINES_AT_ONCE = 1_000
 _KEYS_AT_ONCE = 500
 
 _NEEDS_HISTORY = lifecycle.FINAL | lifecycle.DELIVERED
-ACTIVE = frozenset({Presence.PRESENT.value, Presence.AGED_OUT.value})
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,14 +206,8 @@ class _Diff:
     def mark_absent(self) -> None:
         """Lines marked active that neither the extract nor the look-ups showed."""
         run = self.run
-        if self.context.is_baseline:
-            return
-        gone = POLine.objects.filter(
-            ~Exists(snapshot_of_line(run)), ~Exists(rejection_of_line(run)), presence__in=ACTIVE
-        )
-        rows = gone.order_by("pk").values_list("presence", "pk")
         absent = Presence.ABSENT.value
-        for some in chunks(list(rows), _LINES_AT_ONCE):
+        for some in chunks(self.context.extract.missing, _LINES_AT_ONCE):
             update_rows(
                 POLine,
                 ("presence", "previous_presence", "presence_since", "presence_run", "last_run"),

@@ -14,8 +14,7 @@ from apps.audit.models import ERPChangeEvent, EventType
 from apps.batches.models import Batch, ReceiptDateNote
 from apps.core.bulk import chunks
 from apps.ingestion.context import RunContext, StageResult
-from apps.ingestion.diff_engine import ACTIVE
-from apps.po.models import POLine, Presence, StatusChange
+from apps.po.models import ACTIVE, POLine, Presence, StatusChange
 
 STAGE = "report"
 _LINES_AT_ONCE = 500
@@ -68,19 +67,21 @@ def _events(context: RunContext, pks: list[int]) -> list[audit.Event]:
             {"field": name, "previous": previous, "new": new}
         )
         supplier_then[line_pk] = supplier_pk
-    for move in StatusChange.objects.filter(correlation_id=run.identifier, po_line__in=pks):
-        data[move.po_line_id]["status"] = {
-            "previous": move.previous_status,
-            "new": move.new_status,
-            "reason": move.reason,
-        }
-    for batch in Batch.objects.filter(run=run, po_line__in=pks).order_by("pk"):
-        data[batch.po_line_id].setdefault("batches", []).append(
+    moves = StatusChange.objects.filter(correlation_id=run.identifier, po_line__in=pks)
+    for line_pk, previous, new, reason in moves.values_list(
+        "po_line_id", "previous_status", "new_status", "reason"
+    ):
+        data[line_pk]["status"] = {"previous": previous, "new": new, "reason": reason}
+    batches = Batch.objects.filter(run=run, po_line__in=pks).order_by("pk")
+    for line_pk, kind, quantity, delivered_on, over_delivery in batches.values_list(
+        "po_line_id", "kind", "quantity", "delivered_on", "over_delivery"
+    ):
+        data[line_pk].setdefault("batches", []).append(
             {
-                "kind": batch.kind,
-                "quantity": str(batch.quantity),
-                "delivered_on": batch.delivered_on.isoformat() if batch.delivered_on else None,
-                "over_delivery": batch.over_delivery,
+                "kind": kind,
+                "quantity": str(quantity),
+                "delivered_on": delivered_on.isoformat() if delivered_on else None,
+                "over_delivery": over_delivery,
             }
         )
     for note in ReceiptDateNote.objects.filter(run=run, batch__po_line__in=pks).select_related(

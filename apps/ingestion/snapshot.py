@@ -43,7 +43,7 @@ from apps.ingestion.snapshot_rows import (
     remove_rows,
     snapshot_of_line,
 )
-from apps.po.models import POLine, Presence
+from apps.po.models import ACTIVE, POLine, Presence
 
 logger = logging.getLogger(__name__)
 
@@ -180,21 +180,26 @@ def _look_up(context: RunContext) -> None:
     asked = Q(presence__in=(Presence.PRESENT, Presence.AGED_OUT, Presence.ABSENT)) | Q(
         presence__in=(Presence.CLOSED, Presence.CANCELLED), presence_since__gt=closed_after
     )
-    wanted = set(
-        POLine.objects.filter(
-            asked, ~Exists(snapshot_of_line(run)), ~Exists(rejection_of_line(run))
-        )
-        .order_by()
-        .values_list("po_number", "line_number")
+    lines = POLine.objects.filter(
+        asked, ~Exists(snapshot_of_line(run)), ~Exists(rejection_of_line(run))
     )
+    wanted = {
+        (po_number, line_number): (presence, pk)
+        for po_number, line_number, presence, pk in lines.order_by().values_list(
+            "po_number", "line_number", "presence", "pk"
+        )
+    }
+    seen: set[tuple[str, str]] = set()
     before = aged_before(context.mapping, run.run_date)
     for raw_rows in context.reader.rows_of_orders(sorted({po for po, _ in wanted})):
         found: list[Row] = []
         rejections: list[Rejection] = []
         for raw in raw_rows:
             row = context.rows.read(raw)
-            if (row.po_number, row.line_number) not in wanted:
+            key = row.po_number, row.line_number
+            if key not in wanted:
                 continue
+            seen.add(key)
             if isinstance(row, Rejection):
                 rejections.append(row)
             else:
@@ -207,6 +212,9 @@ def _look_up(context: RunContext) -> None:
             insert_looked_up(context, found, extracted=False)
             insert_rejections(context, rejections, "lines", extracted=False)
         context.breathe()
+    context.extract.missing = sorted(
+        line for key, line in wanted.items() if key not in seen and line[0] in ACTIVE
+    )
 
 
 def _read_receipts(context: RunContext) -> None:

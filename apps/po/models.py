@@ -42,6 +42,10 @@ class Presence(models.TextChoices):
     RETIRED = "retired", "Its key belongs to another order now"
 
 
+# Presences of a line that the ERP still has among its active ones.
+ACTIVE = frozenset({Presence.PRESENT.value, Presence.AGED_OUT.value})
+
+
 class SourceQuality(models.TextChoices):
     SUPPLIER_CONFIRMED = "supplier_confirmed", "Confirmed"
     EXPEDITOR_ESTIMATE = "expeditor_estimate", "Estimate"
