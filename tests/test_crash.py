@@ -312,14 +312,15 @@ def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
 
 
 def spread(points: list[str], count: int) -> list[int]:
-    """So many points at even distances; before or after each COMMIT, in turn; before and after the
-    last, which ends the apply. All points, if thorough."""
+    """So many points at even distances; the first of each stage, however short; before or after
+    each COMMIT, in turn; before and after the last, which ends the apply. All, if thorough."""
     if THOROUGH:
         return list(range(len(points)))
     commits = [number for number, point in enumerate(points) if point.endswith("COMMIT")]
     in_turn = [number for place, number in enumerate(commits) if place % 4 in (0, 3)]
     evenly = [place * len(points) // count for place in range(count)]
-    return sorted({*evenly, *in_turn, *commits[-2:]})
+    first_of_stage = {point.split(":")[0]: n for n, point in reversed(list(enumerate(points)))}
+    return sorted({*evenly, *first_of_stage.values(), *in_turn, *commits[-2:]})
 
 
 class TestKilled:
