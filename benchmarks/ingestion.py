@@ -76,8 +76,11 @@ class Product:
         self.folder = folder
         mapping = folder / "mapping.toml"
         write_mapping(mapping)
+        # An installation compiles the code once, and so does the migration below; a developer's
+        # PYTHONDONTWRITEBYTECODE would compile it anew each night.
+        inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         self.environment = {
-            **os.environ,
+            **inherited,
             "DJANGO_SETTINGS_MODULE": "po_tracking.settings.production",
             "SECRET_KEY": secrets.token_urlsafe(60),
             "DEBUG": "false",

@@ -28,6 +28,7 @@ INSTALLED_APPS = [
     "apps.po",
     "apps.batches",
     "apps.ingestion",
+    "apps.operations",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

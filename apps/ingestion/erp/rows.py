@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import blake2b
+from operator import getitem, itemgetter
 from typing import Any, NamedTuple
 
 from apps.ingestion.erp.fields import (
@@ -19,7 +20,7 @@ from apps.ingestion.erp.fields import (
 )
 from apps.ingestion.erp.mapping import Column, ErpMapping, Source
 from apps.ingestion.erp.reader import ErpReader, RawRow
-from apps.ingestion.erp.values import Canonical, Reader, UnreadableError, json_text
+from apps.ingestion.erp.values import Canonical, Memory, UnreadableError, json_text
 
 
 class Row(NamedTuple):
@@ -103,12 +104,10 @@ class RowReader:
             self._cells[names.index(name)]
             for name in ("supplier_code", "erp_item_code", "erp_status")
         )
-        # The common row has plain columns only: one look-up per cell, nothing else.
-        self._plain = (
-            [(cell.position, cell.read) for cell in self._cells]
-            if all(cell.minus is None for cell in self._cells)
-            else None
-        )
+        # The common row has plain columns only: one look-up per cell, all in one call of C.
+        self._pick = itemgetter(*(cell.position for cell in self._cells))
+        self._texts = [cell.texts for cell in self._cells]
+        self._plain = all(cell.minus is None for cell in self._cells)
         self._salt = self.field_set_digest.encode()
         self._custom_salt = self.custom_field_set_digest.encode()
 
@@ -116,15 +115,15 @@ class RowReader:
         """The canonical row. A custom value that cannot be read is left out and named instead."""
         try:
             # Any, because a key is read as a text or not at all.
-            po_number: Any = self._po.read[raw[self._po.position]][0]
-            line_number: Any = self._line.read[raw[self._line.position]][0]
-            if self._plain is not None:
-                found = [read[raw[i]][1] for i, read in self._plain]
+            po_number: Any = self._po.values[raw[self._po.position]]
+            line_number: Any = self._line.values[raw[self._line.position]]
+            if self._plain:
+                found = tuple(map(getitem, self._texts, self._pick(raw)))
             else:
-                found = [cell.value(raw)[1] for cell in self._cells]
-            supplier: Any = self._supplier.read[raw[self._supplier.position]][0]
-            item: Any = self._item.read[raw[self._item.position]][0]
-            status: Any = self._status.read[raw[self._status.position]][0]
+                found = tuple([cell.text(raw) for cell in self._cells])
+            supplier: Any = self._supplier.values[raw[self._supplier.position]]
+            item: Any = self._item.values[raw[self._item.position]]
+            status: Any = self._status.values[raw[self._status.position]]
             name = self._supplier_name.value(raw) if self._supplier_name else None
         except (UnreadableError, TypeError):
             # A TypeError is a value that cannot be remembered (bytes), or a fault of ours.
@@ -132,7 +131,7 @@ class RowReader:
             if not rejection.reason:
                 raise
             return rejection
-        values = self._template % tuple(found)
+        values = self._template % found
         # With the key, so that equal hashes mean the same line on engines that fold case, too.
         told = f"{po_number}\0{line_number}\0{values}".encode()
         row_hash = blake2b(told + self._salt, digest_size=16).hexdigest()
@@ -143,14 +142,14 @@ class RowReader:
             custom_hash = blake2b(custom.encode() + self._custom_salt, digest_size=16).hexdigest()
             values += custom
         if name is not None:
-            values += f',"supplier_name":{name[1]}'
+            values += f',"supplier_name":{json_text(name)}'
         return Row(
             po_number,
             line_number,
             supplier,
             item,
             status,
-            name and name[0],
+            name,
             f"{{{values}}}",
             row_hash,
             custom_hash,
@@ -162,7 +161,7 @@ class RowReader:
         members, unreadable = [], []
         for cell in self._slots:
             try:
-                members.append(f',"{cell.field}":{cell.value(raw)[1]}')
+                members.append(f',"{cell.field}":{cell.text(raw)}')
             except (UnreadableError, TypeError):
                 unreadable.append(cell.field)
         return "".join(members), tuple(unreadable)
@@ -224,7 +223,7 @@ class ReceiptReader:
 class _Cell:
     """Where a field stands in the raw row and how it is read."""
 
-    __slots__ = ("convert", "field", "minus", "position", "read", "source")
+    __slots__ = ("convert", "field", "minus", "position", "source", "texts", "values")
 
     def __init__(
         self,
@@ -238,14 +237,20 @@ class _Cell:
         self.position = position[source.column]
         self.minus = None if source.minus is None else position[source.minus]
         self.convert = convert
-        self.read = Reader(convert)
+        self.values = Memory(convert)
+        self.texts = Memory(lambda raw: json_text(self.values[raw]))
 
-    def value(self, raw: RawRow) -> tuple[Canonical, str]:
-        """The canonical value and its JSON text."""
+    def value(self, raw: RawRow) -> Canonical:
+        """The canonical value."""
         if self.minus is None:
-            return self.read[raw[self.position]]
-        value = _difference(self.read[raw[self.position]][0], self.read[raw[self.minus]][0])
-        return value, json_text(value)
+            return self.values[raw[self.position]]
+        return _difference(self.values[raw[self.position]], self.values[raw[self.minus]])
+
+    def text(self, raw: RawRow) -> str:
+        """The canonical value as JSON text."""
+        if self.minus is None:
+            return self.texts[raw[self.position]]
+        return json_text(self.value(raw))
 
     def unremembered(self, raw: RawRow) -> Canonical:
         """The same without memory, for values that cannot be remembered."""

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Generic, TypeVar
 from zoneinfo import ZoneInfo
 
 Canonical = str | None
+T = TypeVar("T")
 
 # 15 digits: what SQLite's numbers, and so all engines, store exactly.
 MAX_QUANTITY = Decimal("999999999999.999")
@@ -42,22 +43,18 @@ class DateRules:
     formats: tuple[str, ...] = ()
 
 
-class Reader(dict[Any, tuple[Canonical, str]]):
-    """Reads raw values of one column, remembering what it has read: columns repeat themselves.
+class Memory(dict[Any, T], Generic[T]):
+    """What a function makes of raw values, remembered: the values of a column repeat themselves."""
 
-    `reader[raw]` is the canonical value and its JSON text.
-    """
-
-    def __init__(self, convert: Callable[[Any], Canonical]) -> None:
+    def __init__(self, make: Callable[[Any], T]) -> None:
         super().__init__()
-        self.convert = convert
+        self._make = make
 
-    def __missing__(self, raw: Any) -> tuple[Canonical, str]:
+    def __missing__(self, raw: Any) -> T:
         if len(self) >= _MEMO_SIZE:
             self.clear()
-        value = self.convert(raw)
-        told = self[raw] = value, json_text(value)
-        return told
+        made = self[raw] = self._make(raw)
+        return made
 
 
 def text(max_length: int, blanks: str | None = None) -> Callable[[Any], Canonical]:
@@ -243,7 +240,7 @@ __all__ = [
     "MAX_QUANTITY",
     "Canonical",
     "DateRules",
-    "Reader",
+    "Memory",
     "UnreadableError",
     "date_reader",
     "json_text",

@@ -17,7 +17,7 @@ from apps.ingestion.erp.values import (
     MAX_QUANTITY,
     Canonical,
     DateRules,
-    Reader,
+    Memory,
     UnreadableError,
     date_reader,
     key,
@@ -278,7 +278,7 @@ def test_what_was_read_before_is_remembered_and_a_refusal_is_not() -> None:
         asked.append(raw)
         return quantity(raw)
 
-    read = Reader(convert)
+    read = Memory(convert)
     assert read["7"] == read["7"]
     assert asked == ["7"]
     for _ in range(2):
