@@ -22,6 +22,7 @@ os.environ.update(
     ENV_FILE=os.devnull,
     SECRET_KEY="only-for-tests-and-not-a-secret-but-fifty-characters-long",
     LOG_DIR=str(_folder / "log"),
+    STATIC_ROOT=str(_folder),  # whitenoise warns of a folder that is not there
     # The suite's own database is in memory; this keeps a process that names none away from the
     # developer's.
     DATABASE_URL=os.environ.get("TEST_POSTGRES_URL")
