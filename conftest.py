@@ -12,7 +12,8 @@ pytest_plugins = ["tests.append_only"]
 # "ci", the default, is the same few examples every time; "thorough" searches anew, for longer.
 _slow_is_fine = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # A server repeats fewer: what it adds is its engine, the search was done on SQLite.
-_examples = 10 if os.environ.get("TEST_POSTGRES_URL") else 25
+_on_server = any(os.environ.get(name) for name in ("TEST_POSTGRES_URL", "TEST_MSSQL_URL"))
+_examples = 10 if _on_server else 25
 settings.register_profile("ci", _slow_is_fine, derandomize=True, max_examples=_examples)
 settings.register_profile("thorough", _slow_is_fine, max_examples=500, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
@@ -32,9 +33,10 @@ def _uses_database(item: pytest.Item) -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On PostgreSQL (TEST_POSTGRES_URL) only what touches the database is worth repeating."""
-    if not os.environ.get("TEST_POSTGRES_URL"):
+    """On a server only what touches the database is worth repeating, and only in this process:
+    child processes have SQLite files of their own."""
+    if not _on_server:
         return
-    repeated = [item for item in items if _uses_database(item)]
-    config.hook.pytest_deselected(items=[item for item in items if not _uses_database(item)])
+    repeated = [i for i in items if _uses_database(i) and not i.get_closest_marker("process")]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(repeated)])
     items[:] = repeated

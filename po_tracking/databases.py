@@ -6,6 +6,8 @@ from urllib.parse import quote
 
 import environ
 
+from po_tracking import sqlserver
+
 _ENGINES = {"django.db.backends.sqlite3", "django.db.backends.postgresql", "mssql"}
 
 
@@ -56,11 +58,7 @@ def application_database(url: str, *, read_only: bool = False) -> dict[str, Any]
         config["OPTIONS"].setdefault("timeout", 20)
         config["OPTIONS"]["init_command"] = "; ".join(pragmas)
     elif config["ENGINE"] == "mssql":
-        config["OPTIONS"].setdefault("driver", "ODBC Driver 18 for SQL Server")
-        # Tables with audit triggers cannot hand back row ids from a bulk insert.
-        config["OPTIONS"].setdefault("return_rows_bulk_insert", False)
-        if read_only:
-            config["OPTIONS"]["extra_params"] = _with_read_only_intent(config["OPTIONS"])
+        sqlserver.configure(config, intent="ReadOnly" if read_only else None)
     else:
         config["OPTIONS"].setdefault("connect_timeout", 15)
     if read_only and config["ENGINE"] == "django.db.backends.postgresql":
@@ -78,10 +76,7 @@ def erp_database(url: str) -> dict[str, Any]:
         # Values as they are stored: Django's date converters would read a broken date as "none".
         config["OPTIONS"]["detect_types"] = 0
     elif config["ENGINE"] == "mssql":
-        config["OPTIONS"].setdefault("driver", "ODBC Driver 18 for SQL Server")
-        config["OPTIONS"]["extra_params"] = _with_read_only_intent(config["OPTIONS"])
-        # Without MARS the one connection streams; Django must not retry by itself.
-        config["OPTIONS"].setdefault("connection_retries", 0)
+        sqlserver.configure(config, intent="ReadOnly")
     else:
         config["OPTIONS"]["options"] = (
             "-c default_transaction_read_only=on "
@@ -91,7 +86,3 @@ def erp_database(url: str) -> dict[str, Any]:
     # The test runner must never create, copy or flush somebody else's ERP.
     config["TEST"] = {"MIGRATE": False}
     return config
-
-
-def _with_read_only_intent(options: dict[str, Any]) -> str:
-    return ";".join(filter(None, [options.get("extra_params"), "ApplicationIntent=ReadOnly"]))

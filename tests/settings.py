@@ -1,8 +1,8 @@
 """Settings of the test suite: the development ones, in an environment that the tests own.
 
 pytest-django loads this module before anything else of the project, so neither a developer's .env
-nor the variables of a shell reach the tests or the processes that tests start. TEST_POSTGRES_URL
-puts the suite on that server instead of SQLite in memory.
+nor the variables of a shell reach the tests or the processes that tests start. TEST_POSTGRES_URL or
+TEST_MSSQL_URL puts the suite on that server instead of SQLite in memory (tests/README.md).
 """
 
 import atexit
@@ -14,7 +14,8 @@ from pathlib import Path
 
 _example = Path(__file__).resolve().parent.parent / ".env.example"
 for _name in re.findall(r"^#?([A-Z_]+)=", _example.read_text(encoding="utf-8"), re.MULTILINE):
-    os.environ.pop(_name, None)
+    if not _name.startswith("MSSQL_"):  # which driver this machine has, and how it is to connect
+        os.environ.pop(_name, None)
 
 _folder = Path(tempfile.mkdtemp(prefix="po_tracking_tests_"))
 atexit.register(shutil.rmtree, _folder, ignore_errors=True)
@@ -26,6 +27,7 @@ os.environ.update(
     # The suite's own database is in memory; this keeps a process that names none away from the
     # developer's.
     DATABASE_URL=os.environ.get("TEST_POSTGRES_URL")
+    or os.environ.get("TEST_MSSQL_URL")
     or f"sqlite:///{_folder.as_posix()}/po.sqlite3",
     ERP_DATABASE_URL="",  # a test that needs an ERP names its own (tests/erp.py)
     BUSINESS_TIME_ZONE="UTC",

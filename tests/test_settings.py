@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 from unittest import mock
 from urllib.parse import quote
 
@@ -19,7 +20,7 @@ import pytest_django
 from django.core.exceptions import ImproperlyConfigured
 from django.db.utils import ConnectionHandler, OperationalError
 
-from po_tracking.databases import application_database
+from po_tracking.databases import application_database, erp_database
 from po_tracking.settings import base
 
 ROOT = base.BASE_DIR
@@ -182,11 +183,10 @@ def test_europe_can_read_its_sqlite_database_and_not_write_it(
     ("url", "option", "value"),
     [
         ("postgres://po@host/po", "options", "-c default_transaction_read_only=on"),
-        ("mssql://po@host/po", "extra_params", "ApplicationIntent=ReadOnly"),
         (
-            "mssql://po@host/po?extra_params=Encrypt%3Dyes",
+            "mssql://po@host/po?python_driver=mssql-python",
             "extra_params",
-            "Encrypt=yes;ApplicationIntent=ReadOnly",
+            "Encrypt=yes;TrustServerCertificate=no;ApplicationIntent=ReadOnly",
         ),
     ],
 )
@@ -219,7 +219,7 @@ def test_development_needs_no_environment_and_reads_the_simulated_erp(load: Load
 def test_the_example_file_names_every_variable_that_settings_read_and_no_other() -> None:
     read = [
         node.args[0].value
-        for file in (ROOT / "po_tracking" / "settings").glob("*.py")
+        for file in (ROOT / "po_tracking").rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
@@ -247,3 +247,94 @@ def test_every_database_address_of_the_example_file_is_understood(url: str) -> N
     database = application_database(url)
     assert database["NAME"]
     assert "://" not in database["NAME"]
+
+
+class TestSqlServer:
+    """Which driver speaks to SQL Server, and what it is told."""
+
+    @pytest.fixture(autouse=True)
+    def machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A machine with an old and a new driver of Microsoft's and FreeTDS."""
+        for name in [name for name in os.environ if name.startswith("MSSQL_")]:
+            monkeypatch.delenv(name)
+        self.monkeypatch = monkeypatch
+        self.has("FreeTDS", "ODBC Driver 17 for SQL Server", "ODBC Driver 18 for SQL Server")
+
+    def has(self, *drivers: str) -> None:
+        pyodbc = ModuleType("pyodbc")
+        pyodbc.drivers = lambda: list(drivers)  # type: ignore[attr-defined]  # a stand-in
+        self.monkeypatch.setitem(sys.modules, "pyodbc", pyodbc)
+
+    def options(self, query: str = "", **environment: str) -> dict[str, Any]:
+        for name, value in environment.items():
+            self.monkeypatch.setenv(name, value)
+        options: dict[str, Any] = application_database(f"mssql://po@host/po{query}")["OPTIONS"]
+        return options
+
+    def test_the_newest_driver_of_the_machine_is_used_encrypted_and_checked(self) -> None:
+        options = self.options()
+        assert options["driver"] == "ODBC Driver 18 for SQL Server"
+        assert options["extra_params"] == "Encrypt=yes;TrustServerCertificate=no"
+        assert "python_driver" not in options
+
+    def test_freetds_is_told_the_same_in_its_own_words(self) -> None:
+        self.has("FreeTDS")
+        options = self.options()
+        assert options["driver"] == "FreeTDS"
+        assert options["extra_params"] == "TDS_Version=7.4;Encryption=require"
+        assert options["host_is_server"] is True
+
+    @pytest.mark.parametrize("name", ["mssql-python", "mssql_python", "MSSQL-Python"])
+    def test_mssql_python_needs_no_driver_of_the_machine(self, name: str) -> None:
+        options = self.options(MSSQL_DRIVER=name)
+        assert options["python_driver"] == "mssql_python"
+        assert "driver" not in options
+
+    def test_without_any_driver_the_one_that_is_a_package_is_used(self) -> None:
+        self.has("SQLite3")
+        assert self.options()["python_driver"] == "mssql_python"
+        assert self.options(MSSQL_DRIVER="pyodbc")["driver"] == "ODBC Driver 18 for SQL Server"
+
+    def test_a_named_driver_is_used_whatever_else_is_there(self) -> None:
+        assert self.options(MSSQL_ODBC_DRIVER="FreeTDS")["driver"] == "FreeTDS"
+        assert self.options("?driver=Mine")["driver"] == "Mine"
+
+    def test_encryption_trust_and_time_outs_come_from_the_environment(self) -> None:
+        options = self.options(
+            MSSQL_ENCRYPT="strict",
+            MSSQL_TRUST_SERVER_CERTIFICATE="true",
+            MSSQL_CONNECT_TIMEOUT="3",
+            MSSQL_QUERY_TIMEOUT="600",
+        )
+        assert options["extra_params"] == "Encrypt=strict;TrustServerCertificate=yes"
+        assert (options["connection_timeout"], options["query_timeout"]) == (3, 600)
+
+    def test_an_address_has_the_last_word_about_its_own_server(self) -> None:
+        query = "?encrypt=no&trust_server_certificate=true&connection_timeout=2"
+        options = self.options(query, MSSQL_ENCRYPT="yes", MSSQL_CONNECT_TIMEOUT="30")
+        assert options["extra_params"] == "Encrypt=no;TrustServerCertificate=yes"
+        assert options["connection_timeout"] == 2
+
+    def test_what_the_administrator_writes_for_the_driver_is_not_said_twice(self) -> None:
+        options = self.options("?extra_params=encrypt%3Dno%3BServerSPN%3Dx")
+        assert options["extra_params"] == "encrypt=no;ServerSPN=x;TrustServerCertificate=no"
+
+    def test_the_erp_is_asked_for_a_read_only_connection_unless_its_address_says_otherwise(
+        self,
+    ) -> None:
+        asked = erp_database("mssql://reader@host/erp")["OPTIONS"]["extra_params"]
+        assert "ApplicationIntent=ReadOnly" in asked
+        url = "mssql://reader@host/erp?application_intent=ReadWrite"
+        told = erp_database(url)["OPTIONS"]["extra_params"]
+        assert told.endswith("ApplicationIntent=ReadWrite")
+        assert "ReadOnly" not in told
+
+    def test_nothing_is_tried_again_behind_the_ingestions_back(self) -> None:
+        assert self.options()["connection_retries"] == 0
+
+    @pytest.mark.parametrize(
+        ("name", "value"), [("MSSQL_DRIVER", "odbc"), ("MSSQL_ENCRYPT", "maybe")]
+    )
+    def test_a_word_that_means_nothing_is_refused_by_name(self, name: str, value: str) -> None:
+        with pytest.raises(ImproperlyConfigured, match=f'{name} is "{value}"'):
+            self.options(**{name: value})

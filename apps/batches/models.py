@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 
 from apps.batches.querysets import BatchQuerySet
+from apps.core.fields import KeyField
 from apps.po.models import quantity_field
 
 
@@ -36,7 +37,7 @@ class Batch(models.Model):
     quantity = quantity_field(help_text="Negative for a correction or a vanished receipt.")
     delivered_on = models.DateField(null=True, blank=True, help_text="Empty: the ERP gave no date.")
     date_uncertain = models.BooleanField(default=False)
-    receipt_id = models.CharField(max_length=64, blank=True, default="")
+    receipt_id = KeyField(max_length=64, blank=True, default="")
     over_delivery = models.BooleanField(
         default=False, help_text="With this batch more is delivered than was ordered."
     )

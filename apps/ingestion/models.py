@@ -9,6 +9,7 @@ from typing import Any
 from django.db import models
 from django.db.models import Q
 
+from apps.core.fields import KeyField
 from apps.po.models import Presence, quantity_field
 
 
@@ -101,8 +102,8 @@ class ERPSnapshot(models.Model):
     run = models.ForeignKey(
         IngestionRun, on_delete=models.CASCADE, related_name="+", db_index=False
     )
-    po_number = models.CharField(max_length=64)
-    line_number = models.CharField(max_length=32)
+    po_number = KeyField(max_length=64)
+    line_number = KeyField(max_length=32)
     presence = models.CharField(max_length=10, choices=Presence.choices)
     extracted = models.BooleanField(help_text="Read with the active lines; else looked up by key.")
     # The very text that was hashed; an engine's JSON type would order its keys anew.
@@ -130,9 +131,9 @@ class ReceiptSnapshot(models.Model):
     run = models.ForeignKey(
         IngestionRun, on_delete=models.CASCADE, related_name="+", db_index=False
     )
-    receipt_id = models.CharField(max_length=64)
-    po_number = models.CharField(max_length=64)
-    line_number = models.CharField(max_length=32)
+    receipt_id = KeyField(max_length=64)
+    po_number = KeyField(max_length=64)
+    line_number = KeyField(max_length=32)
     quantity = quantity_field()
     receipt_date = models.DateField(null=True, blank=True)
 
@@ -149,7 +150,7 @@ class ReceiptSnapshot(models.Model):
 class ERPReceipt(models.Model):
     """A receipt as last applied: what tonight's receipts are compared with."""
 
-    receipt_id = models.CharField(max_length=64, unique=True)
+    receipt_id = KeyField(max_length=64, unique=True)
     po_line = models.ForeignKey("po.POLine", on_delete=models.PROTECT, related_name="erp_receipts")
     quantity = quantity_field()
     receipt_date = models.DateField(null=True, blank=True)
@@ -166,9 +167,9 @@ class RejectedRow(models.Model):
         max_length=10, choices=[("lines", "Lines"), ("deliveries", "Receipts")]
     )
     # Empty where the key itself could not be read.
-    po_number = models.CharField(max_length=64, blank=True, default="")
-    line_number = models.CharField(max_length=32, blank=True, default="")
-    receipt_id = models.CharField(max_length=64, blank=True, default="")
+    po_number = KeyField(max_length=64, blank=True, default="")
+    line_number = KeyField(max_length=32, blank=True, default="")
+    receipt_id = KeyField(max_length=64, blank=True, default="")
     extracted = models.BooleanField(default=True)
     reason = models.TextField()
     raw_values = models.JSONField(help_text="Object: field -> the ERP's value as text.")
@@ -193,9 +194,9 @@ class XrefEntry(models.Model):
         related_name="xref_entries",
         help_text="Empty: for any supplier that has no entry of its own.",
     )
-    erp_item_code = models.CharField(max_length=128)
-    sku = models.CharField(max_length=128)
-    item = models.CharField(max_length=255, blank=True, default="")
+    erp_item_code = KeyField(max_length=128)
+    sku = KeyField(max_length=128)
+    item = KeyField(max_length=255, blank=True, default="")
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
@@ -221,7 +222,7 @@ class XrefGap(models.Model):
     """An ERP item code with no mapping (FR7)."""
 
     supplier = models.ForeignKey("po.Supplier", on_delete=models.PROTECT, related_name="xref_gaps")
-    erp_item_code = models.CharField(max_length=128)
+    erp_item_code = KeyField(max_length=128)
     first_seen = models.DateTimeField()
     last_seen = models.DateTimeField()
     line_count = models.PositiveIntegerField(

@@ -7,6 +7,7 @@ from decimal import Decimal
 from django.db import models
 from django.db.models import Q
 
+from apps.core.fields import KeyField
 from apps.po.lifecycle import Status
 from apps.po.querysets import POLineQuerySet, StatusChangeQuerySet, SupplierQuerySet
 
@@ -17,9 +18,7 @@ def quantity_field(**kwargs: object) -> models.DecimalField[Decimal, Decimal]:
 
 
 class Supplier(models.Model):
-    code = models.CharField(
-        max_length=64, unique=True, help_text="The ERP's code for the supplier."
-    )
+    code = KeyField(max_length=64, unique=True, help_text="The ERP's code for the supplier.")
     name = models.CharField(max_length=255, blank=True, default="")
 
     objects = SupplierQuerySet.as_manager()
@@ -84,27 +83,27 @@ class POLine(models.Model):
     """One line of a purchase order. Its key is (PO number, line number); a key the ERP uses again
     for another order begins a new generation."""
 
-    po_number = models.CharField(max_length=64)
-    line_number = models.CharField(max_length=32)
+    po_number = KeyField(max_length=64)
+    line_number = KeyField(max_length=32)
     generation = models.PositiveIntegerField(default=1)
 
     # ERP-owned: only ingestion writes these (ERP_OWNED_FIELDS).
     supplier = models.ForeignKey(Supplier, on_delete=models.PROTECT, related_name="lines")
-    erp_item_code = models.CharField(max_length=128, blank=True)
+    erp_item_code = KeyField(max_length=128, blank=True)
     ordered_quantity = quantity_field()
     delivered_quantity = quantity_field()
-    erp_status = models.CharField(max_length=64, blank=True)
+    erp_status = KeyField(max_length=64, blank=True)
     promised_date = models.DateField(null=True, blank=True)
     in_date = models.DateField(null=True, blank=True)
-    erp_item = models.CharField(max_length=255, blank=True, default="")
+    erp_item = KeyField(max_length=255, blank=True, default="")
     po_insert_date = models.DateField(null=True, blank=True)
     final_customer = models.CharField(max_length=255, blank=True, default="")
-    erp_sku = models.CharField(max_length=128, blank=True, default="")
+    erp_sku = KeyField(max_length=128, blank=True, default="")
     erp_updated_at = models.DateTimeField(null=True, blank=True)
 
     # Derived from the cross-reference and the batches.
-    sku = models.CharField(max_length=128, blank=True, default="")
-    item = models.CharField(max_length=255, blank=True, default="")
+    sku = KeyField(max_length=128, blank=True, default="")
+    item = KeyField(max_length=255, blank=True, default="")
     unmapped = models.BooleanField(default=False)
     batched_quantity = quantity_field(
         default=Decimal(0),
