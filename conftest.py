@@ -37,6 +37,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     child processes have SQLite files of their own."""
     if not _on_server:
         return
-    repeated = [i for i in items if _uses_database(i) and not i.get_closest_marker("process")]
-    config.hook.pytest_deselected(items=[item for item in items if item not in set(repeated)])
-    items[:] = repeated
+    left_out = {i for i in items if i.get_closest_marker("process") or not _uses_database(i)}
+    config.hook.pytest_deselected(items=list(left_out))
+    items[:] = [item for item in items if item not in left_out]

@@ -80,7 +80,7 @@ def _installed_odbc_driver() -> str:
         import pyodbc
     except ImportError:
         return ""
-    installed = pyodbc.drivers()
+    installed: list[str] = pyodbc.drivers()
     microsoft = [name for name in installed if _MICROSOFT.fullmatch(name)]
     if microsoft:
         return max(microsoft, key=lambda name: int(_MICROSOFT.sub(r"\1", name)))

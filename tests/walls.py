@@ -26,7 +26,7 @@ DEMO = "demo"
 EVERYWHERE = "__init__ apps models querysets services filters columns forms views urls"
 # ... and what only one app has, because nobody else needs it.
 OWN_FILES = {
-    "core": "clock decorators fields htmx logs roles",
+    "core": "clock database_errors decorators fields htmx logs roles",
     "core/bulk": "postgresql sqlite sqlserver target",
     "accounts": "scope",
     "audit": "append_only",

@@ -20,6 +20,7 @@ from django.utils import timezone
 from apps.audit import services as audit
 from apps.audit.models import EventType
 from apps.core.clock import business_today, start_of_business_day
+from apps.core.database_errors import codes_of
 from apps.core.logs import correlation
 from apps.ingestion import (
     batch_reconstruction,
@@ -55,7 +56,7 @@ from apps.ingestion.models import (
 )
 from apps.ingestion.report import Report
 from apps.ingestion.snapshot_rows import remove_rows
-from apps.ingestion.trouble import explain_unexpected, is_conflict, refusing_when_locked
+from apps.ingestion.trouble import explain_unexpected, refusing_when_locked
 
 logger = logging.getLogger(__name__)
 
@@ -245,7 +246,7 @@ class _Night:
                 if custom_failure is None and failed is not None and failed.failed:
                     logger.exception("The custom columns ended the transaction; applying without")
                     custom_failure = failed
-                elif is_conflict(error) and attempt < _APPLY_ATTEMPTS:
+                elif codes_of(error).conflict and attempt < _APPLY_ATTEMPTS:
                     logger.warning("Applying again after a conflict: %s", error)
                 else:
                     raise

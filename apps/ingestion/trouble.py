@@ -8,10 +8,11 @@ from contextlib import contextmanager
 
 from django.db import DatabaseError, OperationalError
 
-from apps.ingestion.erp.faults import codes_of
+from apps.core.database_errors import LOADING_CURE, LOADING_FAILED
 from apps.ingestion.errors import Notice, RunActiveError
 
 _CURES: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(LOADING_FAILED, re.IGNORECASE), LOADING_CURE),
     (
         re.compile(r"disk is full|no space left|could not extend|\b1105\b|\b9002\b", re.IGNORECASE),
         "The disk of the application's database is full: make room (prune_snapshots removes old "
@@ -54,12 +55,6 @@ def explain_unexpected(stage: str, error: Exception) -> Notice:
         f"The application's database refused: {shown}. Nothing was applied.",
         cure or "Look into ingestion.log for the details, cure the database, then run again.",
     )
-
-
-def is_conflict(error: BaseException) -> bool:
-    """Whether the engine ended our transaction in favour of another one: repeating it is right."""
-    states, numbers, _ = codes_of(error)
-    return bool(states & {"40001", "40P01"} or numbers & {1205, 3960})
 
 
 @contextmanager

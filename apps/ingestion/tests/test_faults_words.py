@@ -142,6 +142,13 @@ FATAL = {
         ),
         TABLE,
     ),
+    "mssql-python: its libraries": (
+        raised(
+            "Driver Error: Connection operation failed; DDBC Error: Failed to load the driver. "
+            "Please read the documentation."
+        ),
+        "apt-get install libodbc2 libltdl7",
+    ),
     "mssql-python: table": (
         raised(
             "Driver Error: Base table or view not found; DDBC Error: "
