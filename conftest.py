@@ -6,8 +6,8 @@ import pytest
 from django.test import TransactionTestCase
 from hypothesis import HealthCheck, settings
 
-# Lets the suite empty its append-only tables between transactional tests.
-pytest_plugins = ["tests.append_only"]
+# The first lets the suite empty its append-only tables between transactional tests.
+pytest_plugins = ["tests.append_only", "tests.sql_server_database"]
 
 # "ci", the default, is the same few examples every time; "thorough" searches anew, for longer.
 _slow_is_fine = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

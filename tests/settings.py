@@ -39,3 +39,5 @@ os.environ.update(
 from po_tracking.settings.development import *  # noqa: E402, F403  # after the environment is set
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # fast; nothing to protect
+# A pooled connection would keep SQL Server from dropping the suite's database.
+DATABASE_CONNECTION_POOLING = False

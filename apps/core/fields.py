@@ -13,7 +13,7 @@ else:
     _Text = models.CharField  # generic in its types only
 
 # Of all collations the one that compares code points, on every server since SQL Server 2008.
-_EXACT_ON_SQL_SERVER = "Latin1_General_100_BIN2"
+EXACT_ON_SQL_SERVER = "Latin1_General_100_BIN2"
 
 
 class KeyField(_Text):
@@ -27,5 +27,5 @@ class KeyField(_Text):
     def db_parameters(self, connection: BaseDatabaseWrapper) -> dict[str, Any]:
         parameters = super().db_parameters(connection)
         if connection.vendor == "microsoft":
-            parameters["collation"] = _EXACT_ON_SQL_SERVER
+            parameters["collation"] = EXACT_ON_SQL_SERVER
         return parameters

@@ -11,6 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.fields.related import ForeignObject
 from django.db.models.functions import Cast, RTrim
 
+from apps.core.fields import EXACT_ON_SQL_SERVER
 from apps.ingestion.erp.mapping import Column, ErpMapping, Relation
 from apps.ingestion.erp.router import ERP_ALIAS, ERP_APP_LABEL
 from apps.ingestion.erp.tables import quoted_name, quoted_table
@@ -98,9 +99,13 @@ class ErpRelation:
         paths = [self._paths[column] for column in columns]
         return self.model._base_manager.using(ERP_ALIAS).order_by().values_list(*paths)
 
-    def trimmed(self, column: Column) -> RTrim:
+    def trimmed(self, column: Column) -> models.Func:
         """The column as right-trimmed text, to be compared with canonical texts."""
-        return RTrim(Cast(self._paths[column], models.CharField(max_length=255)))
+        text = RTrim(Cast(self._paths[column], models.CharField(max_length=255)))
+        if self._connection.vendor == "microsoft":
+            # Whatever the ERP's own collation takes for the same.
+            return models.Func(text, template=f"%(expressions)s COLLATE {EXACT_ON_SQL_SERVER}")
+        return text
 
     def path(self, column: Column) -> str:
         return self._paths[column]
@@ -149,7 +154,7 @@ def rows_of_orders(
     rows = relation.select(columns)
     if stored_as == "plain":
         return rows.filter(**{f"{relation.path(po_number)}__in": orders})
-    order: Cast | RTrim = relation.trimmed(po_number)
+    order: models.Func = relation.trimmed(po_number)
     if stored_as == "number":
         order = Cast(
             relation.path(po_number), models.DecimalField(max_digits=38, decimal_places=10)

@@ -188,11 +188,16 @@ def write_proof(mapping: ErpMapping, connection: BaseDatabaseWrapper) -> WritePr
     """Asks the server whether the login could write to the mapped tables, all of which exist."""
     if connection.vendor == "sqlite":
         return WriteProof(False, "the file is opened with mode=ro, SQLite refuses every write")
-    ask = _ask_postgresql if connection.vendor == "postgresql" else _ask_sql_server
-    tables = {name for relation in relations(mapping) for _, name in _table_names(relation)}
-    writable = sorted(name for name in tables if ask(connection, name))
-    if writable:
-        return WriteProof(True, f"the server grants it writing to {', '.join(writable)}")
+    tables = sorted({name for relation in relations(mapping) for _, name in _table_names(relation)})
+    if connection.vendor == "postgresql":
+        powers = [name for name in tables if _may_write_on_postgresql(connection, name)]
+    elif _is_read_only_on_sql_server(connection):
+        return WriteProof(False, "the server says that this database is read-only")
+    else:
+        powers = [f"the role {role}" for role in _writing_roles_on_sql_server(connection)]
+        powers += [name for name in tables if _may_write_on_sql_server(connection, name)]
+    if powers:
+        return WriteProof(True, f"the server grants it writing through {', '.join(powers)}")
     return WriteProof(False, "the server grants this login no writing to the mapped tables")
 
 
@@ -338,7 +343,7 @@ def _known_tables(connection: BaseDatabaseWrapper) -> list[str]:
         )
 
 
-def _ask_postgresql(connection: BaseDatabaseWrapper, table: str) -> bool:
+def _may_write_on_postgresql(connection: BaseDatabaseWrapper, table: str) -> bool:
     with explained(), connection.cursor() as cursor:
         cursor.execute(
             "SELECT has_any_column_privilege(%s, 'INSERT, UPDATE') "
@@ -348,13 +353,50 @@ def _ask_postgresql(connection: BaseDatabaseWrapper, table: str) -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def _ask_sql_server(connection: BaseDatabaseWrapper, table: str) -> bool:
+def _is_read_only_on_sql_server(connection: BaseDatabaseWrapper) -> bool:
+    """A database that is read-only itself, or a readable secondary: nothing can be written."""
     with explained(), connection.cursor() as cursor:
-        name = quoted_table(table, connection)
         cursor.execute(
-            "SELECT COALESCE(HAS_PERMS_BY_NAME(%s, 'OBJECT', 'INSERT'), 0) "
-            "+ COALESCE(HAS_PERMS_BY_NAME(%s, 'OBJECT', 'UPDATE'), 0) "
-            "+ COALESCE(HAS_PERMS_BY_NAME(%s, 'OBJECT', 'DELETE'), 0)",
-            [name] * 3,
+            "SELECT CAST(DATABASEPROPERTYEX(DB_NAME(), 'Updateability') AS nvarchar(60))"
+        )
+        return bool(cursor.fetchone()[0] == "READ_ONLY")
+
+
+# Fixed roles that may change data or rights, whatever is granted on a table beside them.
+_WRITING_ROLES = (
+    ("IS_SRVROLEMEMBER", "sysadmin"),
+    ("IS_ROLEMEMBER", "db_owner"),
+    ("IS_ROLEMEMBER", "db_datawriter"),
+    ("IS_ROLEMEMBER", "db_ddladmin"),
+    ("IS_ROLEMEMBER", "db_securityadmin"),
+    ("IS_ROLEMEMBER", "db_accessadmin"),
+)
+
+
+def _writing_roles_on_sql_server(connection: BaseDatabaseWrapper) -> list[str]:
+    asked = ", ".join(f"{function}('{role}')" for function, role in _WRITING_ROLES)
+    with explained(), connection.cursor() as cursor:
+        cursor.execute(f"SELECT {asked}")  # the names are those above
+        answers = cursor.fetchone()
+    return [role for (_, role), member in zip(_WRITING_ROLES, answers, strict=True) if member == 1]
+
+
+# What lets a login change rows of a table, or give itself the right to.
+_WRITING_PERMISSIONS = ("INSERT", "UPDATE", "DELETE", "ALTER", "CONTROL", "TAKE OWNERSHIP")
+
+
+def _may_write_on_sql_server(connection: BaseDatabaseWrapper, table: str) -> bool:
+    """By the effective permissions, which include those of the login's roles."""
+    name = quoted_table(table, connection)
+    asked = [f"COALESCE(HAS_PERMS_BY_NAME(%s, 'OBJECT', '{p}'), 0)" for p in _WRITING_PERMISSIONS]
+    with explained(), connection.cursor() as cursor:
+        cursor.execute(f"SELECT {' + '.join(asked)}", [name] * len(asked))
+        if cursor.fetchone()[0]:
+            return True
+        # UPDATE can be granted on single columns, which the answer for the table does not tell.
+        cursor.execute(
+            "SELECT COALESCE(MAX(HAS_PERMS_BY_NAME(%s, 'OBJECT', 'UPDATE', name, 'COLUMN')), 0) "
+            "FROM sys.columns WHERE object_id = OBJECT_ID(%s)",
+            [name, name],
         )
         return bool(cursor.fetchone()[0])
