@@ -21,6 +21,8 @@ def offline_connection() -> BaseDatabaseWrapper:
     wrapper: BaseDatabaseWrapper = DatabaseWrapper(settings, "offline")
     # These two would otherwise be asked of the server.
     wrapper.__dict__.update(sql_server_version=2019, to_azure_sql_db=False)
+    # A row may be locked inside a transaction only, which is where ours are.
+    wrapper.__dict__.update(get_autocommit=lambda: False)
     return wrapper
 
 
