@@ -42,7 +42,7 @@ def _cure(states: str, numbers: set[int], words: str, remedy: str) -> _Cure:
 _CURES = (
     _cure(
         "3D000",
-        {4060},
+        {911, 4060},
         r"unable to open database file|cannot open database|database .* does not exist",
         "Correct the database name in ERP_DATABASE_URL; for an SQLite file, check that it exists "
         "and that the ingestion's user may read it.",

@@ -1,0 +1,160 @@
+"""What an administrator is told when the ERP cannot be used: by real drivers, within 20 seconds.
+
+No SQL Server is needed for a server that is down, nor for one whose certificate has expired: that
+one is played by a socket, since both drivers check the certificate before anything else. What only
+a real SQL Server says stands in test_erp_on_sql_server.py.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
+
+from apps.ingestion.erp.preflight import connect
+from apps.ingestion.errors import ErpError
+from tests.erp import use_erp
+
+SECRET = "pa55word-of-the-reader"
+DRIVERS = {
+    "psycopg": "postgres://reader:{secret}@{address}/erp",
+    "pyodbc": "mssql://reader:{secret}@{address}/erp?python_driver=pyodbc&driver=FreeTDS"
+    "&connection_timeout=3",
+    "mssql-python": "mssql://reader:{secret}@{address}/erp?python_driver=mssql-python"
+    "&connection_timeout=3",
+}
+
+
+def told_within_20_seconds(url: str) -> ErpError:
+    """What connecting says; the password must not be in it."""
+    started = time.monotonic()
+    try:
+        with use_erp(url, "unused"), pytest.raises(ErpError) as caught:
+            connect()
+    except ImproperlyConfigured as error:
+        pytest.skip(f"the driver is not on this machine: {error}")
+    assert time.monotonic() - started < 20
+    told = f"{caught.value.message} {caught.value.remedy}"
+    for missing in ("Can't open lib", "Failed to load the driver"):
+        if missing in told:
+            pytest.skip(f"the driver is not on this machine: {told}")
+    assert SECRET not in told
+    return caught.value
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("url", DRIVERS.values(), ids=DRIVERS.keys())
+def test_a_server_that_is_down_is_told_so_with_what_to_check(url: str) -> None:
+    error = told_within_20_seconds(url.format(secret=SECRET, address=f"127.0.0.1:{free_port()}"))
+    assert "up and reachable from this machine" in error.remedy
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("driver", "options"),
+    [
+        ("psycopg", "?sslmode=verify-full&sslrootcert={authority}"),
+        ("mssql-python", "&encrypt=strict"),
+    ],
+)
+def test_a_certificate_that_has_expired_is_told_with_who_can_mend_it(
+    driver: str, options: str, expired: tuple[int, Path]
+) -> None:
+    port, authority = expired
+    url = (DRIVERS[driver] + options).format(
+        secret=SECRET, address=f"127.0.0.1:{port}", authority=authority.as_posix()
+    )
+    error = told_within_20_seconds(url)
+    assert "certificate" in error.message
+    assert "valid certificate" in error.remedy
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="asks a PostgreSQL server")
+def test_a_wrong_password_is_told_with_what_to_correct() -> None:
+    given = connection.settings_dict
+    host, port = given["HOST"], given["PORT"]
+    if host.startswith("/"):
+        pytest.skip("this server takes every local user without a password")
+    url = f"postgres://nobody:{SECRET}@{host}:{port or 5432}/{given['NAME']}"
+    assert "Correct user and password" in told_within_20_seconds(url).remedy
+
+
+@pytest.fixture
+def expired(tmp_path: Path) -> Iterator[tuple[int, Path]]:
+    """A server whose certificate has expired: its port, and the file of the certificate."""
+    certificate, key = _make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    context.set_alpn_protocols(["tds/8.0"])
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=_serve, args=(listener, context), daemon=True)
+    thread.start()
+    yield listener.getsockname()[1], certificate
+    listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for somebody to come
+    listener.close()
+    thread.join(timeout=5)
+
+
+def _serve(listener: socket.socket, context: ssl.SSLContext) -> None:
+    """Takes up TLS with whoever comes, after PostgreSQL's request for it if there is one."""
+    while True:
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            return  # closed: the test is over
+        with client, suppress(OSError):
+            client.settimeout(5)
+            if client.recv(8, socket.MSG_PEEK) == struct.pack("!II", 8, 80877103):
+                client.recv(8)
+                client.sendall(b"S")
+            context.wrap_socket(client, server_side=True).close()
+
+
+def _make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate of this machine, signed by itself, valid until yesterday; and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=30))
+        .not_valid_after(now - timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    files = folder / "server.crt", folder / "server.key"
+    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return files
