@@ -59,6 +59,7 @@ from tests.walls import (
     services_see_no_request,
     services_that_write_name_their_actor,
     stands_where_it_is_looked_for,
+    uses_nothing_that_sql_server_lacks,
     views_leave_work_to_others,
     views_scope_what_they_read,
 )
@@ -139,6 +140,14 @@ PRODUCT_RULES: list[Example] = [
     ),
     (an_actor_is_somebody, "apps/po/services.py", "def f(*, actor: Actor | None): ..."),
     (an_actor_is_somebody, "apps/po/services.py", "def f(line, actor=SYSTEM): ..."),
+    (
+        uses_nothing_that_sql_server_lacks,
+        "apps/po/services.py",
+        "X.objects.bulk_create(rows, ignore_conflicts=True)",
+    ),
+    (uses_nothing_that_sql_server_lacks, "apps/po/views.py", "lines.filter(code__regex='a')"),
+    (uses_nothing_that_sql_server_lacks, "apps/po/views.py", "F('a').asc(nulls_last=True)"),
+    (uses_nothing_that_sql_server_lacks, "apps/po/views.py", "lines.distinct('po_number')"),
     (stands_where_it_is_looked_for, "apps/po/helpers.py", ""),
     (stands_where_it_is_looked_for, "apps/po/utils/text.py", ""),
     (stands_where_it_is_looked_for, "apps/ingestion/erp/views.py", ""),

@@ -393,6 +393,28 @@ def an_actor_is_somebody(module: Module) -> list[str]:
     return found
 
 
+# Keyword arguments of Django's ORM for what mssql-django declares unsupported, and its look-ups.
+_LACKING_ARGUMENTS = {
+    "ignore_conflicts", "update_conflicts", "nulls_first", "nulls_last", "deferrable",
+}  # fmt: skip
+_LACKING_LOOKUP = re.compile(r"__(regex|iregex|has_keys?|has_any_keys|contained_by)$")
+
+
+def uses_nothing_that_sql_server_lacks(module: Module) -> list[str]:
+    """Features that would pass on SQLite and PostgreSQL and fail in production."""
+    found = []
+    for call in module.calls():
+        given = [keyword.arg for keyword in call.keywords if keyword.arg]
+        found += [
+            f"uses {name} in line {call.lineno}"
+            for name in given
+            if name in _LACKING_ARGUMENTS or _LACKING_LOOKUP.search(name)
+        ]
+        if called(call) == "distinct" and call.args:
+            found.append(f"uses DISTINCT ON in line {call.lineno}")
+    return found
+
+
 _QUERY_COUNTS = {
     "assertNumQueries",
     "django_assert_num_queries",
