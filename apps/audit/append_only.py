@@ -10,6 +10,7 @@ one of these tables has to `remove` before and `install` after; the tests notice
 from collections.abc import Callable
 
 from django.db import NotSupportedError
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 TABLES = ("audit_auditevent", "audit_erpchangeevent")
@@ -36,16 +37,39 @@ def remove(schema_editor: BaseDatabaseSchemaEditor) -> None:
     _run(schema_editor, _REMOVE)
 
 
+def missing(connection: BaseDatabaseWrapper) -> list[str]:
+    """What `install` makes and this database does not have, or has switched off; only reads.
+
+    Raises NotSupportedError on an engine it does not know.
+    """
+    if connection.vendor not in _IN_PLACE:
+        raise _unknown(connection.vendor)
+    names, query = _IN_PLACE[connection.vendor]
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        found = {name for (name,) in cursor.fetchall()}
+    return [
+        name.format(table=table)
+        for table in TABLES
+        for name in names
+        if name.format(table=table) not in found
+    ]
+
+
+def _unknown(vendor: str) -> NotSupportedError:
+    return NotSupportedError(
+        f"The audit tables cannot be made append-only on {vendor}. "
+        "Use SQLite, PostgreSQL or SQL Server, see DATABASE_URL in .env.example."
+    )
+
+
 Statements = Callable[[], list[str]]
 
 
 def _run(schema_editor: BaseDatabaseSchemaEditor, per_vendor: dict[str, Statements]) -> None:
     vendor = schema_editor.connection.vendor
     if vendor not in per_vendor:
-        raise NotSupportedError(
-            f"The audit tables cannot be made append-only on {vendor}. "
-            "Use SQLite, PostgreSQL or SQL Server, see DATABASE_URL in .env.example."
-        )
+        raise _unknown(vendor)
     for statement in per_vendor[vendor]():
         schema_editor.execute(statement, params=None)
 
@@ -128,4 +152,24 @@ _REMOVE: dict[str, Statements] = {
     "sqlite": _sqlite_remove,
     "postgresql": _postgresql_remove,
     "microsoft": _microsoft_remove,
+}
+
+# Per engine: the names of what guards each table, and the query for those that are in force.
+_IN_PLACE: dict[str, tuple[tuple[str, ...], str]] = {
+    "sqlite": (
+        ("{table}_no_update", "{table}_no_delete", "{table}_no_replace"),
+        "SELECT name FROM sqlite_master WHERE type = 'trigger'",
+    ),
+    "postgresql": (
+        ("{table}_append_only",),
+        # Enabled for ordinary sessions: D is disabled, R fires on replicas only.
+        "SELECT tgname FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid "
+        "WHERE tgenabled IN ('O', 'A') AND pg_table_is_visible(pg_class.oid) "
+        "AND tgname = relname || '_append_only'",
+    ),
+    "microsoft": (
+        ("{table}_append_only", "{table}_no_truncate"),
+        "SELECT name FROM sys.triggers WHERE is_disabled = 0 AND is_instead_of_trigger = 1 "
+        "UNION ALL SELECT name FROM sys.foreign_keys",
+    ),
 }

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from apps.ingestion.lease import is_stopped
-from apps.ingestion.models import IngestionLease, IngestionRun, Mode, RunStatus
+from apps.ingestion.models import APPLIED, IngestionLease, IngestionRun, Mode, RunStatus
 
 STOPPED = "stopped unexpectedly"
 
@@ -58,6 +58,35 @@ _STYLES = {
     RunStatus.FAILED.value: "red",
     STOPPED: "red",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Where the nightly run stands: the newest run, and the newest that was applied.
+
+    `stopped` is whether the newest is marked running although nobody alive works on it.
+    """
+
+    newest: IngestionRun | None
+    applied: IngestionRun | None
+    stopped: bool
+
+    @classmethod
+    def now(cls) -> Standing:
+        """Asks the database, in three queries whatever it holds."""
+        newest = IngestionRun.objects.order_by("-pk").first()
+        applied = IngestionRun.objects.filter(status__in=APPLIED).order_by("-pk").first()
+        lease = IngestionLease.objects.filter(pk=1).first()
+        return cls(
+            newest=newest,
+            applied=applied,
+            stopped=newest is not None and is_stopped(lease, newest),
+        )
+
+    @property
+    def has_failed_since(self) -> bool:
+        """Whether the newest run failed or stopped, so that the applied one is not the newest."""
+        return self.newest is not None and (self.stopped or self.newest.status == RunStatus.FAILED)
 
 
 def last_runs(limit: int) -> list[dict[str, Any]]:

@@ -32,6 +32,7 @@ INSTALLED_APPS = [
     "apps.operations",
 ]
 MIDDLEWARE = [
+    "apps.core.middleware.RequestLog",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -92,6 +93,11 @@ INGESTION_MAX_REJECTED_SHARE: float = env.float("INGESTION_MAX_REJECTED_SHARE", 
 # At least ten times the longest apply measured (docs/performance.md).
 INGESTION_LEASE_SECONDS: int = env.int("INGESTION_LEASE_SECONDS", default=1800)
 INGESTION_SNAPSHOTS_KEPT: int = env.int("INGESTION_SNAPSHOTS_KEPT", default=30)
+# doctor and /healthz call older data too old: a day, and two hours for a night that takes longer.
+INGESTION_EXPECTED_EVERY_HOURS: int = env.int("INGESTION_EXPECTED_EVERY_HOURS", default=26)
+
+# Monitors ask for these every few seconds: the log has a line only where the answer is bad.
+PROBE_PATHS = ("/healthz",)
 
 LOG_DIR = Path(env.str("LOG_DIR", default=str(BASE_DIR / "var" / "log")))
 LOGGING: dict[str, Any] = {

@@ -46,6 +46,10 @@ if _problems:
 
 DATABASES["default"] = _database
 
+# A monitor on this machine asks by address, and over http: IIS and the probe of a load balancer.
+ALLOWED_HOSTS = [*ALLOWED_HOSTS, "localhost", "127.0.0.1", "[::1]"]
+SECURE_REDIRECT_EXEMPT = [r"^healthz$"]
+
 # Names with a hash of the content, so that browsers may keep the files for good.
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

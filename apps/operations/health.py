@@ -1,0 +1,101 @@
+"""Is the application alive, in three facts that anybody may know: for IIS and for monitors."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
+from django.utils import timezone
+
+from apps.ingestion.history import Standing
+
+# A server that hangs is unreachable for whoever waits; its own time-outs are longer.
+ANSWER_WITHIN_SECONDS = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastRun:
+    """The newest run that was applied."""
+
+    status: str
+    finished_at: str
+    age_seconds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """`status` is ok, degraded (works, but a newer run failed or none was applied yet) or error
+    (no database, or the data are too old)."""
+
+    status: str
+    database: str
+    last_run: LastRun | None = None
+
+    @property
+    def is_up(self) -> bool:
+        return self.status != "error"
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+UNREACHABLE = Health(status="error", database="unreachable")
+
+
+def health() -> Health:
+    """Asks the database, but waits for it a few seconds only."""
+    if connections[DEFAULT_DB_ALIAS].vendor == "sqlite":
+        return _ask()  # a file answers, or fails, at once: readers never wait there
+    return _asked_in_time()
+
+
+def look() -> Health:
+    """What the database says now. Raises DatabaseError when it says nothing."""
+    standing = Standing.now()
+    applied = standing.applied
+    if applied is None or applied.finished_at is None:
+        return Health(status="degraded", database="ok")
+    age = timezone.now() - applied.finished_at
+    last_run = LastRun(
+        status=applied.status,
+        finished_at=applied.finished_at.isoformat(),
+        age_seconds=round(age.total_seconds()),
+    )
+    status = "degraded" if standing.has_failed_since else "ok"
+    if age > timedelta(hours=settings.INGESTION_EXPECTED_EVERY_HOURS):
+        status = "error"
+    return Health(status=status, database="ok", last_run=last_run)
+
+
+def _ask() -> Health:
+    try:
+        return look()
+    except DatabaseError:
+        return UNREACHABLE
+
+
+_asking = threading.Lock()
+
+
+def _asked_in_time() -> Health:
+    """Asks in a thread of its own. While one of them still waits, no further one is started:
+    probes come every few seconds, and would pile up."""
+    if not _asking.acquire(blocking=False):
+        return UNREACHABLE
+    answers: list[Health] = []
+
+    def ask() -> None:
+        try:
+            answers.append(_ask())
+        finally:
+            connections.close_all()  # this thread's own
+            _asking.release()
+
+    asker = threading.Thread(target=ask, name="healthz", daemon=True)
+    asker.start()
+    asker.join(ANSWER_WITHIN_SECONDS)
+    return answers[0] if answers else UNREACHABLE
