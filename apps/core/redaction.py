@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 from django.conf import settings
+from django.db import connections
 
 HIDDEN = "***"
 
@@ -52,11 +53,7 @@ def _own_secrets() -> Iterator[str]:
     """The whole addresses before their passwords, so that nothing of them is left over."""
     if not settings.configured:
         return
-    passwords = [
-        str(database.get("PASSWORD") or "")
-        for database in settings.DATABASES.values()
-        if isinstance(database, dict)
-    ]
+    passwords = [str(given.get("PASSWORD") or "") for given in connections.settings.values()]
     written = [quote(password, safe="") for password in passwords]
     for secret in (settings.ERP_DATABASE_URL, *passwords, *written, settings.SECRET_KEY):
         # An address without a password, as that of an SQLite file, is no secret.
