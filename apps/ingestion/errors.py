@@ -1,8 +1,14 @@
-"""What can go wrong in a run: every failure says what happened and what to do next."""
+"""What can go wrong in a run: every failure says what happened and what to do next.
+
+Messages may quote drivers and servers, and go on to consoles, reports, logs and audit events; so
+secrets are taken out here, where every message passes.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+
+from apps.core.redaction import redacted
 
 
 @dataclass(frozen=True)
@@ -13,6 +19,9 @@ class Notice:
     message: str
     remedy: str
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", redacted(self.message))
+
     def as_dict(self) -> dict[str, str]:
         return asdict(self)
 
@@ -21,8 +30,8 @@ class IngestionError(Exception):
     """A run cannot go on. `message` tells what happened, `remedy` what to do next."""
 
     def __init__(self, message: str, remedy: str) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = redacted(message)
+        super().__init__(self.message)
         self.remedy = remedy
 
 

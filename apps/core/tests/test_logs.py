@@ -1,5 +1,5 @@
-"""The log files: no line is lost while they rotate, nothing in them is secret, and a log that cannot
-be written stops nobody."""
+"""The log files: no line is lost while they rotate, nothing in them is secret, and a file that
+cannot be written stops nobody."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ def test_renaming_is_tried_again_after_a_minute_and_not_before(
     handlers: list[RotatingFile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1_000.0
-    monkeypatch.setattr(logs.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     with monkeypatch.context() as windows:
         _refuse_renaming(windows)
         for _ in range(11):
