@@ -101,7 +101,7 @@ def look_at_users() -> Iterator[Finding]:
     else:
         yield warning(
             "There is no active user with the role administrator.",
-            "Make one, or give somebody the role: docs/operations.md, doctor.",
+            "Make one: manage.py create_admin NAME.",
         )
 
 
