@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import Error as AnyDatabaseError
 from django.utils import timezone
 
 from apps.ingestion.history import Standing
@@ -54,7 +55,7 @@ def health() -> Health:
 
 
 def look() -> Health:
-    """What the database says now. Raises DatabaseError when it says nothing."""
+    """What the database says now. Raises Django's database errors when it says nothing."""
     standing = Standing.now()
     applied = standing.applied
     if applied is None or applied.finished_at is None:
@@ -74,7 +75,7 @@ def look() -> Health:
 def _ask() -> Health:
     try:
         return look()
-    except DatabaseError:
+    except AnyDatabaseError:  # InterfaceError is no DatabaseError
         return UNREACHABLE
 
 

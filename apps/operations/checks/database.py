@@ -30,6 +30,10 @@ _VERSIONS = {
     "postgresql": "SELECT current_setting('server_version')",
     "microsoft": "SELECT CAST(SERVERPROPERTY('ProductVersion') AS nvarchar(60))",
 }
+_SQL_SERVER_OPTIONS = (
+    "SELECT name, is_read_committed_snapshot_on, snapshot_isolation_state, compatibility_level "
+    "FROM sys.databases WHERE database_id = DB_ID()"
+)
 _PRODUCTS = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "microsoft": "SQL Server"}
 
 
@@ -161,11 +165,7 @@ def _look_at_postgresql(connection: BaseDatabaseWrapper) -> Iterator[Finding]:
 
 
 def _look_at_sql_server(connection: BaseDatabaseWrapper) -> Iterator[Finding]:
-    name, versioned, snapshot, level = _row(
-        connection,
-        "SELECT name, is_read_committed_snapshot_on, snapshot_isolation_state, "
-        "compatibility_level FROM sys.databases WHERE database_id = DB_ID()",
-    )
+    name, versioned, snapshot, level = _row(connection, _SQL_SERVER_OPTIONS)
     quoted = connection.ops.quote_name(name)
     problems = []
     if not versioned:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlglot
 from django.core import checks
 from django.core.management import call_command
 from django.db import OperationalError, connection
@@ -21,6 +22,7 @@ from django.utils import timezone
 from rich.console import Console
 
 from apps.accounts.models import Role
+from apps.audit import append_only
 from apps.ingestion.erp import preflight
 from apps.ingestion.lease import Lease
 from apps.ingestion.models import IngestionRun, RunStatus
@@ -644,3 +646,20 @@ def test_a_real_server_is_asked_for_its_time() -> None:
     if connection.vendor not in machine._SERVER_TIME:
         pytest.skip("SQLite has no clock but that of this machine")
     assert _one(machine.look_at_clock())[0] == "ok"
+
+
+# --- SQL Server, without one ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        append_only._IN_PLACE["microsoft"][1],
+        database._VERSIONS["microsoft"],
+        database._SQL_SERVER_OPTIONS,
+        machine._SERVER_TIME["microsoft"],
+    ],
+)
+def test_what_sql_server_is_asked_is_one_select_of_its_dialect(query: str) -> None:
+    (statement,) = sqlglot.parse(query, dialect="tsql")
+    assert isinstance(statement, sqlglot.exp.Query)
