@@ -22,8 +22,6 @@ from apps.operations.finding import Finding, error, ok, warning
 _QUICK_CHECK_SECONDS = 10
 # SQLite's virtual machine asks whether to stop each time it has done so many steps.
 _STEPS_BETWEEN_QUESTIONS = 100_000
-# SQL Server 2016; bulk writing uses OPENJSON, which older levels do not know.
-_OLDEST_COMPATIBILITY_LEVEL = 130
 
 _VERSIONS = {
     "sqlite": "SELECT sqlite_version()",
@@ -31,7 +29,7 @@ _VERSIONS = {
     "microsoft": "SELECT CAST(SERVERPROPERTY('ProductVersion') AS nvarchar(60))",
 }
 _SQL_SERVER_OPTIONS = (
-    "SELECT name, is_read_committed_snapshot_on, snapshot_isolation_state, compatibility_level "
+    "SELECT name, is_read_committed_snapshot_on, snapshot_isolation_state "
     "FROM sys.databases WHERE database_id = DB_ID()"
 )
 _PRODUCTS = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "microsoft": "SQL Server"}
@@ -165,7 +163,7 @@ def _look_at_postgresql(connection: BaseDatabaseWrapper) -> Iterator[Finding]:
 
 
 def _look_at_sql_server(connection: BaseDatabaseWrapper) -> Iterator[Finding]:
-    name, versioned, snapshot, level = _row(connection, _SQL_SERVER_OPTIONS)
+    name, versioned, snapshot = _row(connection, _SQL_SERVER_OPTIONS)
     quoted = connection.ops.quote_name(name)
     problems = []
     if not versioned:
@@ -183,15 +181,7 @@ def _look_at_sql_server(connection: BaseDatabaseWrapper) -> Iterator[Finding]:
                 f"ALTER DATABASE {quoted} SET ALLOW_SNAPSHOT_ISOLATION ON;",
             )
         )
-    if level < _OLDEST_COMPATIBILITY_LEVEL:
-        problems.append(
-            error(
-                f"The database's compatibility level is {level}; PO Tracking needs "
-                f"{_OLDEST_COMPATIBILITY_LEVEL} or more.",
-                f"ALTER DATABASE {quoted} SET COMPATIBILITY_LEVEL = 150; (of SQL Server 2019)",
-            )
-        )
-    yield from problems or [ok(f"row versioning is on, compatibility level {level}")]
+    yield from problems or [ok("row versioning is on")]
 
 
 _ENGINES: dict[str, Callable[[BaseDatabaseWrapper], Iterator[Finding]]] = {

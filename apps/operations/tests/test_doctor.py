@@ -373,17 +373,13 @@ def test_looking_for_damage_ends_when_its_time_is_over(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
-        (("po", True, 1, 150), [("ok", "compatibility level 150")]),
-        (("po", False, 1, 150), [("error", "READ_COMMITTED_SNAPSHOT")]),
-        (("po", True, 0, 150), [("error", "ALLOW_SNAPSHOT_ISOLATION")]),
-        (("po", True, 1, 120), [("error", "SET COMPATIBILITY_LEVEL")]),
-        (
-            ("po", False, 0, 110),
-            [("error", "READ_COMMITTED"), ("error", "ALLOW_SNAP"), ("error", "COMPATIBILITY")],
-        ),
+        (("po", True, 1), [("ok", "row versioning is on")]),
+        (("po", False, 1), [("error", "READ_COMMITTED_SNAPSHOT")]),
+        (("po", True, 0), [("error", "ALLOW_SNAPSHOT_ISOLATION")]),
+        (("po", False, 0), [("error", "READ_COMMITTED"), ("error", "ALLOW_SNAP")]),
     ],
 )
-def test_sql_server_needs_row_versioning_and_a_level_that_knows_openjson(
+def test_sql_server_needs_row_versioning(
     monkeypatch: pytest.MonkeyPatch, row: tuple[Any, ...], expected: list[tuple[str, str]]
 ) -> None:
     monkeypatch.setattr(database, "_row", lambda *_: row)
