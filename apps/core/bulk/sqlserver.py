@@ -75,9 +75,9 @@ def _parameters(rows: list[Row]) -> list[Any]:
 
 
 def _exact(value: Any) -> Any:
-    """Dates, moments and decimals as texts, which the server converts to the last digit; what the
-    drivers make of them differs (pyodbc drops the zone of a moment)."""
-    if isinstance(value, datetime | date):
+    """Days and decimals as texts, which the server converts to the last digit; what drivers make of
+    a decimal differs. Moments are in UTC by now and go as Django's own do."""
+    if isinstance(value, date) and not isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, Decimal):
         return format(value, "f")

@@ -331,7 +331,7 @@ class TestSqlServerWithoutOne:
         )
         assert parameters == ["A", True, 7, "B", False, 8]
 
-    def test_moments_dates_decimals_and_identifiers_travel_as_exact_texts(
+    def test_days_decimals_and_identifiers_travel_as_exact_texts_and_moments_in_utc(
         self, sent: list[tuple[str, list[Any]]]
     ) -> None:
         act = uuid.uuid4()
@@ -341,7 +341,7 @@ class TestSqlServerWithoutOne:
         update_rows(POLine, ("promised_date", "ordered_quantity"), values)
         told = [parameters for _, parameters in sent]
         assert told == [
-            ["2026-03-01T23:00:00.123456+00:00", act.hex],
+            [datetime(2026, 3, 1, 23, 0, 0, 123456, tzinfo=UTC), act.hex],
             ["2024-02-29", "0.100", 1],
         ]
 
