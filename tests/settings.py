@@ -23,6 +23,7 @@ os.environ.update(
     ENV_FILE=os.devnull,
     SECRET_KEY="only-for-tests-and-not-a-secret-but-fifty-characters-long",
     LOG_DIR=str(_folder / "log"),
+    BACKUP_DIR=str(_folder / "backup"),
     STATIC_ROOT=str(_folder),  # whitenoise warns of a folder that is not there
     # The suite's own database is in memory; this keeps a process that names none away from the
     # developer's.

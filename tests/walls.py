@@ -45,7 +45,10 @@ OWN_FILES = {
     "operations": "doctor finding health",
     "operations/checks": "configuration database erp machine night",
     "operations/management": "",
-    "operations/backups": "sqlite postgresql sqlserver archive",
+    "operations/backups": (
+        "archive content copy engines errors making postgresql postgresql_tools restoring sqlite "
+        "sqlserver"
+    ),
     "admin_portal": "",
     "exports": "",
 }

@@ -30,6 +30,7 @@ class EventType(models.TextChoices):
     SUPPLIER_RENAMED = "supplier_renamed", "Supplier renamed"
     CUSTOM_COLUMN_CONFIGURED = "custom_column_configured", "Custom column configured"
     SNAPSHOTS_PRUNED = "snapshots_pruned", "Snapshots pruned"
+    DATABASE_RESTORED = "database_restored", "Database restored"
 
 
 class AppendOnlyModel(models.Model):

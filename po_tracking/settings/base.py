@@ -99,6 +99,11 @@ INGESTION_EXPECTED_EVERY_HOURS: int = env.int("INGESTION_EXPECTED_EVERY_HOURS", 
 # Monitors ask for these every few seconds: the log has a line only where the answer is bad.
 PROBE_PATHS = ("/healthz",)
 
+# Where backup writes, and how it reaches the engines' own tools (docs/operations.md).
+BACKUP_DIR: str = env.str("BACKUP_DIR", default=str(BASE_DIR / "var" / "backup"))
+BACKUP_SQLSERVER_DIR: str = env.str("BACKUP_SQLSERVER_DIR", default="")
+BACKUP_POSTGRES_BIN: str = env.str("BACKUP_POSTGRES_BIN", default="")
+
 LOG_DIR = Path(env.str("LOG_DIR", default=str(BASE_DIR / "var" / "log")))
 LOGGING: dict[str, Any] = {
     "version": 1,

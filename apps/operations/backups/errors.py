@@ -1,0 +1,25 @@
+"""What can go wrong with a backup or a restore."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging import Logger
+
+from django.db import DatabaseError
+
+from apps.ingestion.errors import IngestionError
+
+
+class BackupError(IngestionError):
+    """The backup was not made, or could not be restored: exit code 1."""
+
+
+@contextmanager
+def logged(logger: Logger, what: str) -> Iterator[None]:
+    """Failures go into the log too: what a scheduler runs at night has no screen."""
+    try:
+        yield
+    except (IngestionError, DatabaseError) as error:
+        logger.error("%s: %s", what, error)
+        raise

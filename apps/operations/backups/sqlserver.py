@@ -1,0 +1,242 @@
+"""SQL Server: its own BACKUP and RESTORE, sent through the configured connection.
+
+The server writes the backup, to a folder of its own disk (BACKUP_SQLSERVER_DIR); our folder gets
+the manifest, which names that file. COPY_ONLY leaves the schedule of the server's administrator
+alone, CHECKSUM lets every later reading notice damage. RESTORE is no transaction: one that fails in
+the middle leaves a database that is restoring, and is simply begun again.
+
+Written after Microsoft's documentation of BACKUP, RESTORE, RESTORE VERIFYONLY and RESTORE
+FILELISTONLY; the statements are checked by tests, but have not been run on a server yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from apps.operations.backups.archive import Backup, Draft
+from apps.operations.backups.content import Ask, asking, content_of
+from apps.operations.backups.copy import Copy
+from apps.operations.backups.errors import BackupError
+
+ENGINE = "sqlserver"
+
+# SERVERPROPERTY('EngineEdition')
+_EXPRESS = 4  # cannot compress backups
+_WITHOUT_BACKUP = frozenset({5, 6, 11})  # Azure's databases, which back themselves up
+
+_RIGHTS = (
+    "The login needs the database role db_backupoperator or db_owner, the permission CREATE ANY "
+    "DATABASE to read backups again, and to restore the server role dbcreator; the account of the "
+    "SQL Server service must be able to use the folder (docs/operations.md)."
+)
+
+
+def identity(connection: BaseDatabaseWrapper) -> str:
+    """Which database it is."""
+    given = connection.settings_dict
+    address = ":".join(filter(None, [given["HOST"] or "localhost", str(given["PORT"] or "")]))
+    return f"sqlserver {address}/{given['NAME']}"
+
+
+def exists(connection: BaseDatabaseWrapper) -> bool:
+    """Whether the server has the database; without it there is nothing to connect to."""
+    with _session(connection, "master") as ask:
+        ((number,),) = ask(f"SELECT DB_ID({quoted_text(_database(connection))})")
+    return number is not None
+
+
+def is_damage(error: DatabaseError) -> bool:
+    """Never: what the server says about a broken database is for its administrator."""
+    return False
+
+
+def back_up(connection: BaseDatabaseWrapper, draft: Draft) -> Copy:
+    """Has the server write and read again a backup. Raises BackupError."""
+    folder: str = settings.BACKUP_SQLSERVER_DIR
+    if not folder:
+        raise BackupError(
+            "SQL Server writes backups to a folder of its own machine, and none is configured.",
+            "Set BACKUP_SQLSERVER_DIR to a folder as the server sees it (.env.example).",
+        )
+    file = str(_on_server(folder) / f"{draft.name}.bak")
+    with (
+        _explained(f"SQL Server did not write the backup {file}"),
+        _session(connection, _database(connection)) as ask,
+    ):
+        ((edition, version),) = ask(
+            "SELECT CAST(SERVERPROPERTY('EngineEdition') AS int), "
+            "CAST(SERVERPROPERTY('ProductVersion') AS nvarchar(60))"
+        )
+        if edition in _WITHOUT_BACKUP:
+            raise BackupError(
+                "This service makes its backups itself and knows no BACKUP.",
+                "Use the backups of the service, for example its restore to a point in time.",
+            )
+        # Before the backup, which holds all that was there then, and what came meanwhile.
+        content = content_of(asking(connection))
+        ask(backup_statement(_database(connection), file, compressed=edition != _EXPRESS))
+        ask(verify_statement(file))
+    return Copy(
+        data=file,
+        data_is_on_server=True,
+        content=content,
+        rows_are_exact=False,
+        server=f"SQL Server {version}",
+        bytes=_size_if_seen(file),
+        sha256=None,
+    )
+
+
+def restore(connection: BaseDatabaseWrapper, backup: Backup) -> None:
+    """Has the server put the backup in the place of the database. Raises BackupError."""
+    database, file = _database(connection), backup.manifest.data
+    is_there = exists(connection)
+    connection.close()  # it would be thrown out with all other users of the database
+    with (
+        _explained(f"SQL Server did not restore {file}"),
+        _session(connection, "master") as ask,
+    ):
+        ask(verify_statement(file))
+        listed = ask(f"RESTORE FILELISTONLY FROM DISK = {quoted_text(file)}")
+        stored = [(str(name), str(kind)) for name, _, kind, *_ in listed]
+        places = placements(database, stored, _files_now(ask, database), _folders(ask))
+        try:
+            ask(restore_statement(database, file, places, replace=is_there))
+        finally:
+            # Restored, it has the mode it was backed up in; not restored, it must be let go again.
+            ask(
+                f"IF DATABASEPROPERTYEX({quoted_text(database)}, 'Status') = 'ONLINE' "
+                f"ALTER DATABASE {quoted_name(database)} SET MULTI_USER"
+            )
+
+
+# --- statements -----------------------------------------------------------------------------------
+
+
+def backup_statement(database: str, file: str, *, compressed: bool) -> str:
+    """Writes the database into a new file."""
+    options = "COPY_ONLY, CHECKSUM, INIT" + (", COMPRESSION" if compressed else "")
+    return f"BACKUP DATABASE {quoted_name(database)} TO DISK = {quoted_text(file)} WITH {options}"
+
+
+def verify_statement(file: str) -> str:
+    """Reads the whole backup again, with its checksums."""
+    return f"RESTORE VERIFYONLY FROM DISK = {quoted_text(file)} WITH CHECKSUM"
+
+
+def restore_statement(
+    database: str, file: str, places: Sequence[tuple[str, str]], *, replace: bool
+) -> str:
+    """One batch, so that nobody slips in between.
+
+    `replace` where the server has the database already: it refuses to touch even an empty one
+    without. Whether its content may go has been asked before.
+    """
+    moves = "".join(f", MOVE {quoted_text(name)} TO {quoted_text(path)}" for name, path in places)
+    name = quoted_name(database)
+    alone = f"ALTER DATABASE {name} SET SINGLE_USER WITH ROLLBACK IMMEDIATE; " if replace else ""
+    options = "CHECKSUM, RECOVERY" + (", REPLACE" if replace else "")
+    return f"{alone}RESTORE DATABASE {name} FROM DISK = {quoted_text(file)} WITH {options}{moves}"
+
+
+def placements(
+    database: str,
+    stored: Sequence[tuple[str, str]],
+    now: Sequence[tuple[str, str]],
+    folders: tuple[str, str],
+) -> list[tuple[str, str]]:
+    """Where each file of the backup goes: where the database has its files now, else into the
+    server's folders for new ones; never where the backed-up database had them, perhaps elsewhere.
+
+    `stored`: logical name and type (D data, L log); `now`: path and type; `folders`: data, log.
+    """
+    free = {kind: [path for path, its_kind in now if its_kind == kind] for kind in ("D", "L")}
+    stem = "".join(letter if letter.isalnum() or letter in "-_ " else "_" for letter in database)
+    places = []
+    for number, (name, kind) in enumerate(stored):
+        is_log = kind == "L"
+        here = free["L" if is_log else "D"]
+        new = _on_server(folders[is_log]) / f"{stem}_{number}.{'ldf' if is_log else 'mdf'}"
+        places.append((name, here.pop(0) if here else str(new)))
+    return places
+
+
+def quoted_name(name: str) -> str:
+    """As an identifier."""
+    return "[" + name.replace("]", "]]") + "]"
+
+
+def quoted_text(text: str) -> str:
+    """As a literal."""
+    return "N'" + text.replace("'", "''") + "'"
+
+
+# --- the server -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def _session(connection: BaseDatabaseWrapper, database: str) -> Iterator[Ask]:
+    """A connection of its own, outside of any transaction and without a limit of time."""
+    own = connection.copy()
+    own.settings_dict["NAME"] = database
+    own.settings_dict["OPTIONS"]["query_timeout"] = 0
+
+    def ask(sql: str) -> list[Any]:
+        with own.cursor() as cursor:
+            cursor.execute(sql)
+            rows = list(cursor.fetchall()) if cursor.description else []
+            # BACKUP and RESTORE tell their progress in further results, and stop working, or hide
+            # their errors, where nobody reads on.
+            while cursor.nextset():
+                pass
+            return rows
+
+    with closing(own):
+        yield ask
+
+
+def _files_now(ask: Ask, database: str) -> list[tuple[str, str]]:
+    rows = ask(
+        "SELECT physical_name, CASE type WHEN 1 THEN 'L' ELSE 'D' END FROM sys.master_files "  # noqa: S608  # quoted
+        f"WHERE database_id = DB_ID({quoted_text(database)}) ORDER BY file_id"
+    )
+    return [(str(path), str(kind)) for path, kind in rows]
+
+
+def _folders(ask: Ask) -> tuple[str, str]:
+    ((data, log),) = ask(
+        "SELECT CAST(SERVERPROPERTY('InstanceDefaultDataPath') AS nvarchar(4000)), "
+        "CAST(SERVERPROPERTY('InstanceDefaultLogPath') AS nvarchar(4000))"
+    )
+    return str(data), str(log)
+
+
+def _on_server(folder: str) -> PurePath:
+    """A folder in the manner of the server's system, which need not be ours."""
+    is_windows = "\\" in folder or folder[1:2] == ":"
+    return PureWindowsPath(folder) if is_windows else PurePosixPath(folder)
+
+
+def _database(connection: BaseDatabaseWrapper) -> str:
+    return str(connection.settings_dict["NAME"])
+
+
+def _size_if_seen(file: str) -> int | None:
+    """Where server and application share a disk."""
+    seen = Path(file)
+    return seen.stat().st_size if seen.is_file() else None
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    try:
+        yield
+    except DatabaseError as error:
+        raise BackupError(f"{what}: {str(error).strip()}.", _RIGHTS) from error
