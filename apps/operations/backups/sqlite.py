@@ -169,7 +169,7 @@ def _set_aside(target: Path) -> None:
 def _damage_of(connection: sqlite3.Connection) -> str:
     """The first thing that SQLite finds wrong in its structure; empty when all is well."""
     ((found, *_), *_) = connection.execute("PRAGMA integrity_check(1)").fetchall()
-    return "" if found == "ok" else str(found)
+    return "" if found == "ok" else str(found).splitlines()[-1].rstrip(".")
 
 
 def _uri(file: Path, option: str) -> str:
