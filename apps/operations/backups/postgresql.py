@@ -146,8 +146,10 @@ def restore(connection: BaseDatabaseWrapper, backup: Backup) -> None:
 
 def _before(tools: Tools) -> str:
     role = "".join(f"SET ROLE {name};\n" for name in tools.role('"{}"'))
-    timeout = f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT_SECONDS}s';\n"
-    return f"{role}BEGIN;\n{timeout}{_EMPTY_THE_SCHEMA}"
+    return (
+        f"{role}BEGIN;\nSET LOCAL lock_timeout = '{_LOCK_TIMEOUT_SECONDS}s';\n"
+        f"SET LOCAL client_min_messages = warning;\n{_EMPTY_THE_SCHEMA}"
+    )
 
 
 def _after(backup: Backup) -> str:
@@ -198,11 +200,13 @@ def _psql(tools: Tools) -> Iterator[IO[bytes]]:
         reason = first_error(said.read().decode(errors="replace"))
     if code == 0 and failed is None:
         return
-    if not reason and isinstance(failed, BackupError):
-        raise failed
+    if code == 0 and isinstance(failed, BackupError):
+        raise failed  # psql did all it got, which was not all
+    reasons = [reason or f"psql ended with {code}"]
+    if isinstance(failed, BackupError):
+        reasons.append(failed.message.rstrip("."))
     raise BackupError(
-        f"The backup cannot be restored: {reason or f'psql ended with {code}'}. The database is as "
-        "it was.",
+        f"The backup cannot be restored: {'; '.join(reasons)}. The database is as it was.",
         "If it waited for a lock, stop PO Tracking's services first. If the server does not know a "
         "statement, use client programs of the server's own version (BACKUP_POSTGRES_BIN).",
     ) from failed
