@@ -281,3 +281,34 @@ def _restore(backup: archive.Backup) -> int:
     except SystemExit as end:
         return int(end.code or 0)
     return 0
+
+
+# --- the drill of docs/operations.md --------------------------------------------------------------
+
+
+def _manage(folder: Path, database: Path, *arguments: str) -> str:
+    """What the command prints; it must succeed."""
+    ended = subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=settings.BASE_DIR,
+        env=environment(folder)
+        | {"DATABASE_URL": f"sqlite:///{database}", "BACKUP_DIR": str(folder / "backups")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def test_the_documented_drill_restores_into_another_database_and_leaves_ours(
+    tmp_path: Path, django_db_blocker: DjangoDbBlocker
+) -> None:
+    with django_db_blocker.unblock():
+        ours = Path(shutil.copy(with_history(), tmp_path / "ours.sqlite3"))
+    before, drill = rows_of(ours), tmp_path / "drill.sqlite3"
+    folder = _manage(tmp_path, ours, "backup").splitlines()[0]
+    assert "4 audit events" in _manage(tmp_path, drill, "restore", folder)
+    assert len(json.loads(_manage(tmp_path, drill, "ingestion_history", "--json"))) == 1
+    assert without_restores(rows_of(drill)) == without_restores(before)
+    assert rows_of(ours) == before
