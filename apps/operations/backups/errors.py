@@ -8,7 +8,7 @@ from logging import Logger
 
 from django.db import DatabaseError
 
-from apps.ingestion.errors import IngestionError
+from apps.ingestion.errors import IngestionError, RunActiveError, UsageError
 
 
 class BackupError(IngestionError):
@@ -20,6 +20,9 @@ def logged(logger: Logger, what: str) -> Iterator[None]:
     """Failures go into the log too: what a scheduler runs at night has no screen."""
     try:
         yield
+    except (UsageError, RunActiveError) as error:
+        logger.warning("%s: %s", what, error)
+        raise
     except (IngestionError, DatabaseError) as error:
         logger.error("%s: %s", what, error)
         raise

@@ -299,12 +299,14 @@ def test_a_folder_that_cannot_be_made_is_told_with_exit_code_1(
     assert "the right to read and write" in errors
 
 
-def test_a_failure_in_json_has_a_status_and_an_error(
-    database: BaseDatabaseWrapper, tmp_path: Path
+def test_a_failure_in_json_has_a_status_and_an_error_and_the_log_tells_it_too(
+    database: BaseDatabaseWrapper, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "a file").touch()
     code, printed, _ = command("--json", "--to", str(tmp_path / "a file"))
     assert code == 1
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "No backup was made" in caplog.text
     assert json.loads(printed)["status"] == "failed"
     assert "a file" in json.loads(printed)["error"]
 
