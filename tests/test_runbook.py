@@ -92,7 +92,7 @@ def messages(module: Module, makers: dict[str, int]) -> Iterator[tuple[int, str]
     """Line and telling piece of each message that the module makes."""
     for call in module.calls():
         name = called(call)
-        is_listed = name == "append" and dotted(call.func).split(".")[-2] in LISTS
+        is_listed = name == "append" and not LISTS.isdisjoint(dotted(call.func).split("."))
         # A logger's methods have the names of the doctor's helpers.
         is_logged = dotted(call.func).startswith("logger.")
         position = 0 if is_listed else {**makers, **HELPERS}.get(name)
