@@ -43,7 +43,7 @@ OWN_FILES = {
     ),
     "ingestion/management": "output progress",
     "operations": "doctor finding health",
-    "operations/checks": "configuration database erp machine night",
+    "operations/checks": "backups configuration database erp machine night",
     "operations/management": "",
     "operations/backups": (
         "archive content copy engines errors making postgresql postgresql_tools restoring sqlite "

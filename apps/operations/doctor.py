@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from apps.core.redaction import first_line, redacted
-from apps.operations.checks import configuration, database, erp, machine, night
+from apps.operations.checks import backups, configuration, database, erp, machine, night
 from apps.operations.finding import Finding, Status, error
 
 logger = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ CHECKS = (
     Check("last run", night.look_at_last_run, needs="migrations"),
     Check("mapping", erp.look_at_mapping),
     Check("ERP", erp.look_at_erp),
+    Check("backups", backups.look_at_backups, needs="migrations"),
     Check("log folder", machine.look_at_log_folder),
     Check("disk", machine.look_at_disk),
     Check("clock", machine.look_at_clock, needs="migrations"),

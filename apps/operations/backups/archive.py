@@ -159,6 +159,12 @@ def read(path: Path) -> Backup:
     return Backup(path, manifest)
 
 
+def newest(folder: Path, *, database: str) -> Backup | None:
+    """The last whole backup of this database there. Raises OSError for an unreadable folder."""
+    backups = _backups_in(folder, database) if folder.is_dir() else []
+    return backups[-1] if backups else None
+
+
 def prune(folder: Path, *, database: str, keep: int) -> Pruned:
     """Removes this database's whole backups in the folder but for the newest `keep`.
 

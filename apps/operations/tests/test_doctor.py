@@ -7,8 +7,10 @@ import json
 import shutil
 from collections import namedtuple
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,7 +31,8 @@ from apps.ingestion.lease import Lease
 from apps.ingestion.models import IngestionRun, RunStatus
 from apps.ingestion.tests.erp_table import ErpTable
 from apps.operations import doctor
-from apps.operations.checks import configuration, database, erp, machine, night
+from apps.operations.backups import archive
+from apps.operations.checks import backups, configuration, database, erp, machine, night
 from apps.operations.doctor import Check
 from apps.operations.finding import Finding, Status, error, ok, warning
 from tests.append_only import append_only_lifted
@@ -661,3 +664,63 @@ def test_a_real_server_is_asked_for_its_time() -> None:
 def test_what_sql_server_is_asked_is_one_select_of_its_dialect(query: str) -> None:
     (statement,) = sqlglot.parse(query, dialect="tsql")
     assert isinstance(statement, sqlglot.exp.Query)
+
+
+class TestBackups:
+    """The screen says whether the nightly backup is there."""
+
+    @pytest.fixture(autouse=True)
+    def folder(self, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        engine = SimpleNamespace(identity=lambda _: "this one")
+        monkeypatch.setattr(backups, "engine_of", lambda _: engine)
+        settings.ERP_DATABASE_URL = "sqlite:////srv/erp.sqlite3"
+        settings.BACKUP_DIR = tmp_path / "backups"
+        return tmp_path / "backups"
+
+    @pytest.fixture
+    def made(self, folder: Path) -> Callable[..., None]:
+        """Puts a backup of so long ago there."""
+
+        def made(age: timedelta, database: str = "this one") -> None:
+            with archive.draft(folder) as draft:
+                draft.new_file("data").write_bytes(b"rows")
+                values: dict[str, Any] = dict.fromkeys(
+                    field.name for field in fields(archive.Manifest)
+                )
+                values |= {
+                    "product": archive.PRODUCT,
+                    "format": archive.FORMAT,
+                    "made_at": (timezone.now() - age).isoformat(),
+                    "database": database,
+                    "data": "data",
+                    "data_is_on_server": False,
+                }
+                draft.complete(archive.Manifest(**values))
+
+        return made
+
+    def test_without_any_the_screen_warns_and_says_where_it_looked(self, folder: Path) -> None:
+        for _ in range(2):
+            status, told = _one(backups.look_at_backups())
+            assert status == "warning"
+            assert str(folder) in told
+            folder.mkdir(exist_ok=True)
+
+    def test_one_of_last_night_is_fine(self, made: Any) -> None:
+        made(timedelta(hours=60))
+        made(timedelta(hours=7))
+        assert _one(backups.look_at_backups())[0] == "ok"
+
+    def test_one_of_the_night_before_last_is_not(self, made: Any) -> None:
+        made(timedelta(hours=51))
+        status, told = _one(backups.look_at_backups())
+        assert status == "warning"
+        assert "2 days" in told or "51 h" in told
+
+    def test_one_of_another_database_does_not_count(self, made: Any) -> None:
+        made(timedelta(hours=1), "another one")
+        assert _one(backups.look_at_backups())[0] == "warning"
+
+    def test_the_read_only_copy_needs_none(self, settings: Any) -> None:
+        settings.ERP_DATABASE_URL = ""
+        assert _one(backups.look_at_backups())[0] == "ok"
