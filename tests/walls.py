@@ -26,7 +26,8 @@ DEMO = "demo"
 EVERYWHERE = "__init__ apps models querysets services filters columns forms views urls"
 # ... and what only one app has, because nobody else needs it.
 OWN_FILES = {
-    "core": "clock database_errors decorators fields htmx logs middleware redaction roles",
+    "core": ("checks clock database_errors decorators fields htmx logs middleware redaction roles"),
+    "core/management": "",
     "core/bulk": "postgresql sqlite sqlserver target",
     "accounts": "scope",
     "audit": "append_only",
@@ -42,7 +43,7 @@ OWN_FILES = {
         "faults fields guard mapping models preflight reader router rows tables values"
     ),
     "ingestion/management": "output progress",
-    "operations": "doctor finding health",
+    "operations": "administrators doctor finding health",
     "operations/checks": "backups configuration database erp machine night",
     "operations/management": "",
     "operations/backups": (

@@ -31,6 +31,7 @@ class EventType(models.TextChoices):
     CUSTOM_COLUMN_CONFIGURED = "custom_column_configured", "Custom column configured"
     SNAPSHOTS_PRUNED = "snapshots_pruned", "Snapshots pruned"
     DATABASE_RESTORED = "database_restored", "Database restored"
+    USER_CREATED = "user_created", "User created"
 
 
 class AppendOnlyModel(models.Model):

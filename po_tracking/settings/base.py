@@ -62,6 +62,11 @@ STATIC_URL = "static/"
 # Where collectstatic puts the files and whitenoise finds them.
 STATIC_ROOT = Path(env.str("STATIC_ROOT", default=str(BASE_DIR / "var" / "static")))
 
+# The web server (manage.py serve), which alone reads what a proxy in front forwards.
+WEB_LISTEN: str = env.str("WEB_LISTEN", default="127.0.0.1:8000")
+WEB_THREADS: int = env.int("WEB_THREADS", default=8)
+WEB_TRUSTED_PROXY: str = env.str("WEB_TRUSTED_PROXY", default="")
+
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 LANGUAGE_CODE = "en-us"

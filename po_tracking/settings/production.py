@@ -56,6 +56,8 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 
+# No SECURE_PROXY_SSL_HEADER and no USE_X_FORWARDED_HOST: Waitress makes scheme and host right for
+# WEB_TRUSTED_PROXY (manage.py serve), and a header that anybody can send is believed nowhere.
 SECURE_SSL_REDIRECT: bool = env.bool("SECURE_SSL_REDIRECT", default=True)
 SECURE_HSTS_SECONDS: int = env.int("SECURE_HSTS_SECONDS", default=365 * 24 * 3600)
 SECURE_HSTS_INCLUDE_SUBDOMAINS: bool = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=True)
