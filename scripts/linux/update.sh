@@ -1,0 +1,309 @@
+#!/usr/bin/env bash
+# Updates PO Tracking, and goes back by itself if anything fails. Run it as root:
+#
+#   scripts/linux/update.sh VERSION [--despite-errors]   a tag or commit of this folder's git
+#   scripts/linux/update.sh FOLDER [--despite-errors]    the folder of an unpacked new version
+#   scripts/linux/update.sh back                         to the version before the last update
+#
+# Steps: checks that nothing stands in the way; stops web application and timers; backs up the
+# database; puts the new code in place, with a virtual environment of its own; migrates; asks doctor;
+# starts again. Until all that is done, nobody can enter anything, so going back loses nothing. The
+# version before stays in the folder .before until the next update.
+#
+# Exit codes: 0 updated (or gone back); 1 not updated, the version from before runs; 2 wrong usage;
+# 3 not updated and the way back failed: what to do is printed.
+# shellcheck disable=SC2317 # `step` calls functions by name
+set -uo pipefail
+
+home=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+# shellcheck source-path=SCRIPTDIR source=_common.sh
+. "$home/scripts/linux/_common.sh"
+
+before=$home/.before
+# Of the installation, not of a version.
+kept='\.git|\.env|\.venv|\.before|var'
+interrupted=
+
+usage() {
+    complain "Usage: update.sh VERSION-OR-FOLDER [--despite-errors], or update.sh back"
+    exit 2
+}
+
+# refuse MESSAGE...: before anything was touched.
+refuse() {
+    rm -rf "$before.new"
+    complain "$@" "Nothing was changed."
+    exit 1
+}
+
+is_busy() {
+    case $(systemctl show --property=ActiveState --value "$1") in
+        active | activating | deactivating) return 0 ;;
+        *) return 1 ;;
+    esac
+}
+
+# --- before ---------------------------------------------------------------------------------------
+
+check_installation() {
+    [ "$(id -u)" -eq 0 ] || refuse "update.sh stops and starts a service, so it must run as root."
+    [ -x "$home/.venv/bin/python" ] || refuse "No virtual environment in $home/.venv." \
+        "Install first: $home/scripts/linux/install.sh"
+    [ -e "$home/.env" ] || refuse "There is no $home/.env."
+    [ -e "$unit_folder/$web" ] || refuse "There is no $unit_folder/$web." \
+        "Install first: $home/scripts/linux/install.sh"
+}
+
+# What install.sh was told need not be told again.
+read_installation() {
+    user=$(sed -n 's/^User=//p' "$unit_folder/$web")
+    DJANGO_SETTINGS_MODULE=$(sed -n 's/^Environment=DJANGO_SETTINGS_MODULE=//p' "$unit_folder/$web")
+}
+
+check_version() {
+    local name
+    if [ -d "$version" ]; then
+        version=$(cd "$version" && pwd)
+        for name in manage.py requirements/production.txt scripts/linux/update.sh; do
+            [ -e "$version/$name" ] || refuse "$version is no unpacked PO Tracking: no $name in it."
+        done
+        case $version/ in
+            "$home"/*) refuse "$version is in the installation itself. Unpack it elsewhere." ;;
+        esac
+        return
+    fi
+    [ -e "$home/.git" ] || refuse "$version is no folder, and $home is no git clone." \
+        "Unpack the new version and name its folder."
+    command -v git >/dev/null || refuse "git is not installed: apt install git"
+    git -C "$home" diff --quiet HEAD || refuse "Files of PO Tracking were changed in $home:" \
+        "$(git -C "$home" status --short --untracked-files=no)" "Take the changes back first."
+    git -C "$home" fetch --quiet --tags || refuse "The new version could not be fetched: see above."
+    git -C "$home" cat-file -e "$version^{commit}" 2>/dev/null ||
+        refuse "git knows no version $version. Known ones: $(git -C "$home" tag | tail -5 | xargs)"
+}
+
+check_health() {
+    [ -z "$despite_errors" ] || return 0
+    manage doctor || refuse "doctor found errors before the update: see above." \
+        "Correct them first, or add --despite-errors; then doctor is not asked afterwards either."
+}
+
+# Whoever stops now is started again in the end, whatever the end is.
+stop_services() {
+    local unit
+    : >"$before.new/running"
+    for unit in "$run_timer" "$backup_timer" "$web"; do
+        if systemctl is-active --quiet "$unit"; then
+            echo "$unit" >>"$before.new/running"
+        fi
+    done
+    systemctl stop "$run_timer" "$backup_timer"
+    for unit in "$run_service" "$backup_service"; do
+        if is_busy "$unit"; then
+            start_services "$before.new"
+            refuse "$unit is at work. Wait until it has ended (systemctl status $unit)."
+        fi
+    done
+    systemctl stop "$web"
+}
+
+# start_services FOLDER: those which the file `running` in it names.
+start_services() {
+    local unit failed=
+    while read -r unit; do
+        systemctl start "$unit" || failed=yes
+    done <"$1/running"
+    [ -z "$failed" ]
+}
+
+back_up() {
+    is_read_only && return
+    manage backup >"$before.new/backup" && [ -s "$before.new/backup" ]
+}
+
+note_version() {
+    if [ -d "$version" ]; then
+        local name
+        find "$version" -mindepth 1 -maxdepth 1 -printf '%f\n' |
+            grep -Evx "$kept" >"$before.new/names"
+        : >"$before.new/added"
+        while read -r name; do
+            [ -e "$home/$name" ] || echo "$name" >>"$before.new/added"
+        done <"$before.new/names"
+        mkdir "$before.new/code"
+    else
+        git -C "$home" symbolic-ref --quiet --short HEAD >"$before.new/commit" ||
+            git -C "$home" rev-parse HEAD >"$before.new/commit"
+    fi
+}
+
+# --- the update -----------------------------------------------------------------------------------
+
+put_code() {
+    if [ ! -d "$version" ]; then
+        git -C "$home" checkout --quiet --detach "$version"
+        return
+    fi
+    local name
+    while read -r name; do
+        if [ -e "$home/$name" ]; then
+            mv "$home/$name" "$before/code/" || return 1
+        fi
+        cp -a "$version/$name" "$home/" || return 1
+    done <"$before/names"
+}
+
+replace_venv() {
+    local python
+    python=$("$home/.venv/bin/python" -c 'import sys; print(sys._base_executable)') &&
+        mv "$home/.venv" "$before/venv" &&
+        make_venv "$python"
+}
+
+migrate() {
+    is_read_only && return
+    # Only a database that is really changed has to be put back.
+    manage migrate --check >/dev/null 2>&1 && return
+    touch "$before/migrated" && manage migrate --noinput
+}
+
+answers() {
+    [ -z "$despite_errors" ] || return 0
+    manage doctor
+}
+
+is_up() {
+    start_services "$before" || return 1
+    grep -qx "$web" "$before/running" || return 0
+    sleep "${PO_TRACKING_WAIT:-5}" # a process that cannot live has died by then
+    systemctl is-active --quiet "$web"
+}
+
+# step NAME COMMAND...: says which one failed.
+step() {
+    local name=$1
+    shift
+    say "$name ..."
+    [ -z "$interrupted" ] && "$@" && [ -z "$interrupted" ] && return
+    complain "$name: failed."
+    return 1
+}
+
+update() {
+    step "New code" put_code &&
+        step "New virtual environment" replace_venv &&
+        step "Compiling" compile_code &&
+        step "Permissions" set_permissions &&
+        step "Checking the settings" manage check --deploy --fail-level ERROR &&
+        step "Database" migrate &&
+        step "Static files" manage collectstatic --noinput &&
+        step "systemd units" put_units &&
+        step "doctor" answers &&
+        step "Starting" is_up
+}
+
+# --- back -----------------------------------------------------------------------------------------
+
+put_code_back() {
+    local name
+    if [ -e "$before/commit" ]; then
+        git -C "$home" checkout --quiet --force "$(cat "$before/commit")"
+        return
+    fi
+    while read -r name; do
+        if [ -e "$before/code/$name" ]; then
+            rm -rf "${home:?}/$name" && mv "$before/code/$name" "$home/" || return 1
+        elif grep -qxF "$name" "$before/added"; then
+            rm -rf "${home:?}/$name" || return 1
+        fi
+    done <"$before/names"
+}
+
+put_venv_back() {
+    [ -e "$before/venv" ] || return 0 # it was never moved
+    rm -rf "$home/.venv" && mv "$before/venv" "$home/.venv"
+}
+
+restore_database() {
+    [ -e "$before/migrated" ] || return 0
+    manage restore "$(tail -n 1 "$before/backup")" --force
+}
+
+# Its steps may be repeated: what is back already is left alone.
+go_back() {
+    trap '' INT TERM HUP
+    interrupted=
+    # A run that is stopped so leaves nothing half-applied.
+    systemctl stop "$run_timer" "$backup_timer" "$run_service" "$backup_service" "$web"
+    step "The code from before" put_code_back &&
+        step "The virtual environment from before" put_venv_back &&
+        step "Permissions" set_permissions &&
+        step "The database from before" restore_database &&
+        step "Static files" manage collectstatic --noinput &&
+        step "systemd units" put_units &&
+        step "Starting" start_services "$before" &&
+        rm -f "$before/migrated" && return
+    complain "THE WAY BACK FAILED: PO Tracking is stopped and must be repaired by hand." \
+        "Correct what the message above says, then run: $home/scripts/linux/update.sh back" \
+        "The version from before is kept in $before." \
+        "The backup of the database: $(cat "$before/backup" 2>/dev/null)"
+    exit 3
+}
+
+back_on_request() {
+    local answer
+    [ -e "$before/running" ] || refuse "There is no earlier version in $before."
+    if [ -e "$before/migrated" ]; then
+        say "The database goes back too, to $(tail -n 1 "$before/backup")." \
+            "Everything that was entered or ingested since then is lost. Type yes to go on:"
+        read -r answer
+        [ "$answer" = yes ] || refuse "Not confirmed."
+    fi
+    go_back
+    say "The version from before runs again."
+}
+
+main() {
+    version=${1:-}
+    despite_errors=
+    case $#:${2:-} in
+        1:) ;;
+        2:--despite-errors) despite_errors=yes ;;
+        *) usage ;;
+    esac
+    case $version in
+        "" | -*) usage ;;
+    esac
+    check_installation
+    read_installation
+    if [ "$version" = back ]; then
+        back_on_request
+        return
+    fi
+    check_version
+    check_health
+    rm -rf "$before.new"
+    mkdir -m 700 "$before.new" || refuse "The folder $before.new cannot be made."
+    # A closed terminal does not end an update half-way; Ctrl+C ends the step, and all goes back.
+    trap '' HUP
+    trap 'interrupted=yes' INT TERM
+    stop_services
+    if ! step "Backup" back_up || ! note_version; then
+        start_services "$before.new"
+        refuse "Without a backup there is no update."
+    fi
+    rm -rf "$before" && mv "$before.new" "$before"
+    if update; then
+        say "Updated to $version. The version from before is kept in $before; to go back to it:" \
+            "  $home/scripts/linux/update.sh back"
+        return
+    fi
+    complain "The update failed; going back."
+    go_back
+    complain "Not updated: the version from before runs again, with the data from before."
+    exit 1
+}
+
+# All of it is read before it begins, because this very file is replaced on the way.
+main "$@"
+exit
