@@ -6,8 +6,9 @@ import pytest
 from django.test import TransactionTestCase
 from hypothesis import HealthCheck, settings
 
-# The first lets the suite empty its append-only tables between transactional tests.
-pytest_plugins = ["tests.append_only", "tests.sql_server_database"]
+# Emptying the append-only tables between tests, a database on SQL Server, and a Windows that Wine
+# plays.
+pytest_plugins = ["tests.append_only", "tests.sql_server_database", "tests.wine"]
 
 # "ci", the default, is the same few examples every time; "thorough" searches anew, for longer.
 _slow_is_fine = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

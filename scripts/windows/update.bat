@@ -1,0 +1,434 @@
+@echo off
+rem Updates PO Tracking, and goes back by itself if anything fails. Run it as an administrator:
+rem
+rem   update.bat VERSION [--despite-errors]   a tag or commit of this folder's git
+rem   update.bat FOLDER [--despite-errors]    the folder of an unpacked new version
+rem   update.bat back                         to the version before the last update
+rem
+rem Steps: checks that nothing stands in the way; stops web application and tasks; backs up the
+rem database; puts the new code in place, with a virtual environment of its own; migrates; asks
+rem doctor; starts again. Until all that is done, nobody can enter anything, so going back loses
+rem nothing. The version before stays in the folder .before until the next update.
+rem
+rem Exit codes: 0 updated (or gone back); 1 not updated, the version from before runs; 2 wrong usage;
+rem 3 not updated and the way back failed: what to do is printed.
+setlocal
+rem A variable of this name would hide the real exit code.
+set "ERRORLEVEL="
+
+rem This very file is replaced on the way, and Windows reads it line by line: so a copy does the work.
+if "%~1"=="/copied" goto copied
+copy /y "%~f0" "%TEMP%\po_tracking_update.bat" >nul
+"%TEMP%\po_tracking_update.bat" /copied "%~dp0..\.." %*
+
+:copied
+set "version=%~3"
+set "option=%~4"
+if "%version%"=="" goto usage
+if "%version:~0,1%"=="-" goto usage
+if not "%~5"=="" goto usage
+if "%option%"=="" goto options_read
+if not "%option%"=="--despite-errors" goto usage
+:options_read
+
+pushd "%~2"
+call net session >nul 2>&1
+if errorlevel 1 goto no_administrator
+if not exist "manage.py" goto no_folder
+if not exist ".venv\Scripts\activate.bat" goto no_venv
+if not defined DJANGO_SETTINGS_MODULE set "DJANGO_SETTINGS_MODULE=po_tracking.settings.production"
+set "read_only="
+if /i "%DJANGO_SETTINGS_MODULE%"=="po_tracking.settings.production_eu" set "read_only=yes"
+if /i "%version%"=="back" goto back_on_request
+
+rem --- before -------------------------------------------------------------------------------------
+
+set "by_git="
+if exist "%version%\*" goto check_folder
+if not exist ".git\*" goto no_clone
+call git --version >nul 2>&1
+if errorlevel 1 goto no_git
+call git diff --quiet HEAD
+if errorlevel 1 goto changed
+call git fetch --quiet --tags
+if errorlevel 1 goto no_fetch
+call git rev-parse --quiet --verify "%version%" >nul
+if errorlevel 1 goto unknown_version
+set "by_git=yes"
+goto version_checked
+
+:check_folder
+if not exist "%version%\manage.py" goto no_version
+if not exist "%version%\requirements\production.txt" goto no_version
+if not exist "%version%\scripts\windows\update.bat" goto no_version
+rem As a full path, and not this installation itself.
+pushd "%version%"
+set "version=%CD%"
+popd
+if /i "%version%"=="%CD%" goto own_folder
+:version_checked
+
+if defined option goto health_checked
+call :python manage.py doctor
+if errorlevel 1 goto sick
+:health_checked
+
+if exist ".before.new\*" rd /s /q ".before.new"
+mkdir ".before.new"
+call :stop_services
+rem Windows renames no folder whose programs run: so this tells whether a run is at work.
+ren ".venv" ".venv.free"
+if exist ".venv\*" goto busy
+ren ".venv.free" ".venv"
+
+if defined read_only goto backed_up
+echo Backup ...
+call :python manage.py backup >".before.new\backup"
+if errorlevel 1 goto no_backup
+set "backup="
+set /p backup=<".before.new\backup"
+if not defined backup goto no_backup
+:backed_up
+if defined by_git call :note_commit
+if not defined by_git dir /b /a "%version%" >".before.new\names"
+if exist ".before\*" rd /s /q ".before"
+if exist ".before\*" goto no_backup
+ren ".before.new" ".before"
+
+rem --- the update ---------------------------------------------------------------------------------
+
+set "step=New code"
+echo %step% ...
+call :put_code
+if errorlevel 1 goto update_failed
+set "step=New virtual environment"
+echo %step% ...
+call :replace_venv
+if errorlevel 1 goto update_failed
+set "step=Compiling"
+echo %step% ...
+call :python -m compileall -q apps po_tracking
+if errorlevel 1 goto update_failed
+set "step=Checking the settings"
+echo %step% ...
+call :python manage.py check --deploy --fail-level ERROR
+if errorlevel 1 goto update_failed
+set "step=Database"
+echo %step% ...
+call :migrate
+if errorlevel 1 goto update_failed
+set "step=Static files"
+echo %step% ...
+call :python manage.py collectstatic --noinput
+if errorlevel 1 goto update_failed
+if defined option goto answered
+set "step=doctor"
+call :python manage.py doctor
+if errorlevel 1 goto update_failed
+:answered
+set "step=Starting"
+echo %step% ...
+call :start_services
+if errorlevel 1 goto update_failed
+echo Updated to %version%. The version from before is kept in .before; to go back to it:
+echo   "%CD%\scripts\windows\update.bat" back
+popd
+exit /b 0
+
+:update_failed
+echo %step%: failed. The update goes back. 1>&2
+call :go_back
+if errorlevel 1 goto back_failed
+echo Not updated: the version from before runs again, with the data from before. 1>&2
+popd
+exit /b 1
+
+:back_on_request
+if not exist ".before\running" goto nothing_before
+if not exist ".before\migrated" goto confirmed
+set /p backup=<".before\backup"
+echo The database goes back too, to %backup%.
+echo Everything that was entered or ingested since then is lost.
+set "answer="
+set /p answer=Type yes to go on: 
+if /i not "%answer%"=="yes" goto not_confirmed
+:confirmed
+call :stop_web
+call :go_back
+if errorlevel 1 goto back_failed
+echo The version from before runs again.
+popd
+exit /b 0
+
+:back_failed
+echo %step%: failed. 1>&2
+echo THE WAY BACK FAILED: PO Tracking is stopped and must be repaired by hand. 1>&2
+echo Correct what the message above says, then run: "%CD%\scripts\windows\update.bat" back 1>&2
+echo If this file is gone, run: "%~f0" /copied "%CD%" back 1>&2
+echo The version from before is kept in "%CD%\.before". 1>&2
+if exist ".before\backup" echo The backup of the database: 1>&2
+if exist ".before\backup" type ".before\backup" 1>&2
+popd
+exit /b 3
+
+rem --- subroutines --------------------------------------------------------------------------------
+
+rem A negative code is a crash of Python itself.
+:python
+call ".venv\Scripts\python" %*
+if errorlevel 1 exit /b 1
+if not errorlevel 0 exit /b 1
+exit /b 0
+
+rem What runs now is started again in the end, whatever the end is.
+:stop_services
+type nul >".before.new\running"
+call sc query PO-Tracking >nul 2>&1
+if not errorlevel 1 >>".before.new\running" echo service
+call :stop_task web
+call :stop_task ingestion
+call :stop_task backup
+:stop_web
+call net stop PO-Tracking >nul 2>&1
+call schtasks /End /TN "PO Tracking web" >nul 2>&1
+exit /b 0
+
+rem A task that somebody has disabled stays so.
+:stop_task
+call schtasks /Query /TN "PO Tracking %1" /XML >".before.new\task.xml" 2>nul
+if errorlevel 1 exit /b 0
+find "<Enabled>false" ".before.new\task.xml" >nul
+if not errorlevel 1 exit /b 0
+>>".before.new\running" echo %1
+call schtasks /Change /TN "PO Tracking %1" /DISABLE >nul
+exit /b 0
+
+:start_services
+set "running=.before\running"
+if exist ".before.new\running" set "running=.before.new\running"
+set "start_failed="
+for /f "usebackq" %%s in ("%running%") do call :start_one %%s
+if defined start_failed exit /b 1
+exit /b 0
+
+:start_one
+if "%1"=="service" goto start_service
+call schtasks /Change /TN "PO Tracking %1" /ENABLE >nul
+if errorlevel 1 set "start_failed=yes"
+if not "%1"=="web" exit /b 0
+call schtasks /Run /TN "PO Tracking web" >nul
+if errorlevel 1 set "start_failed=yes"
+exit /b 0
+:start_service
+call net start PO-Tracking
+if errorlevel 1 set "start_failed=yes"
+exit /b 0
+
+:note_commit
+call git symbolic-ref --quiet --short HEAD >".before.new\commit"
+if errorlevel 1 call git rev-parse HEAD >".before.new\commit"
+exit /b 0
+
+:put_code
+if defined by_git goto check_out
+mkdir ".before\code"
+set "copy_failed="
+for /f "usebackq delims=" %%n in (".before\names") do call :put_one "%%n"
+if defined copy_failed exit /b 1
+exit /b 0
+
+:check_out
+call git checkout --quiet --detach "%version%"
+if errorlevel 1 exit /b 1
+exit /b 0
+
+:put_one
+if defined copy_failed exit /b 0
+call :is_code %1
+if errorlevel 1 exit /b 0
+if not exist %1 >>".before\added" echo %~1
+if exist %1 move %1 ".before\code" >nul
+if exist %1 goto copy_failed
+if exist "%version%\%~1\*" goto put_folder
+copy /b /y "%version%\%~1" %1 >nul
+if errorlevel 1 goto copy_failed
+exit /b 0
+:put_folder
+xcopy "%version%\%~1" %1 /E /I /Q /H /K /Y >nul
+if errorlevel 1 goto copy_failed
+exit /b 0
+:copy_failed
+echo "%~1" cannot be replaced. 1>&2
+set "copy_failed=yes"
+exit /b 0
+
+rem Not what belongs to the installation, whatever its version.
+:is_code
+if /i "%~1"==".git" exit /b 1
+if /i "%~1"==".env" exit /b 1
+if /i "%~1"==".venv" exit /b 1
+if /i "%~1"==".before" exit /b 1
+if /i "%~1"=="var" exit /b 1
+exit /b 0
+
+:replace_venv
+call ".venv\Scripts\python" -c "import sys; print(sys._base_executable)" >".before\python"
+if errorlevel 1 exit /b 1
+set /p base=<".before\python"
+move ".venv" ".before\venv" >nul
+if exist ".venv\*" exit /b 1
+call "%base%" -m venv ".venv"
+if errorlevel 1 exit /b 1
+call :python -m pip install --disable-pip-version-check --no-input --require-hashes -r "requirements\production.txt"
+if errorlevel 1 exit /b 1
+exit /b 0
+
+rem Only a database that is really changed has to be put back.
+:migrate
+if defined read_only exit /b 0
+call :python manage.py migrate --check >nul 2>&1
+if not errorlevel 1 exit /b 0
+type nul >".before\migrated"
+call :python manage.py migrate --noinput
+if errorlevel 1 exit /b 1
+exit /b 0
+
+rem Its steps may be repeated: what is back already is left alone.
+:go_back
+set "step=The code from before"
+echo %step% ...
+call :put_code_back
+if errorlevel 1 exit /b 1
+set "step=The virtual environment from before"
+echo %step% ...
+call :put_venv_back
+if errorlevel 1 exit /b 1
+set "step=The database from before"
+echo %step% ...
+call :restore_database
+if errorlevel 1 exit /b 1
+set "step=Static files"
+echo %step% ...
+call :python manage.py collectstatic --noinput
+if errorlevel 1 exit /b 1
+set "step=Starting"
+echo %step% ...
+call :start_services
+if errorlevel 1 exit /b 1
+if exist ".before\migrated" del ".before\migrated"
+exit /b 0
+
+:put_code_back
+if not exist ".before\commit" goto put_folder_back
+set /p commit=<".before\commit"
+call git checkout --quiet --force "%commit%"
+if errorlevel 1 exit /b 1
+exit /b 0
+:put_folder_back
+set "copy_failed="
+for /f "usebackq delims=" %%n in (".before\names") do call :put_one_back "%%n"
+if exist ".before\added" for /f "usebackq delims=" %%n in (".before\added") do call :remove "%%n"
+if defined copy_failed exit /b 1
+exit /b 0
+
+:put_one_back
+if not exist ".before\code\%~1" exit /b 0
+call :remove %1
+move ".before\code\%~1" "%CD%" >nul
+if not exist ".before\code\%~1" exit /b 0
+echo "%~1" cannot be put back. 1>&2
+set "copy_failed=yes"
+exit /b 0
+
+:remove
+if exist "%~1\*" rd /s /q %1
+if exist %1 del /f /q /a %1
+exit /b 0
+
+:put_venv_back
+if not exist ".before\venv\*" exit /b 0
+call :remove ".venv"
+move ".before\venv" ".venv" >nul
+if exist ".before\venv\*" exit /b 1
+exit /b 0
+
+:restore_database
+if not exist ".before\migrated" exit /b 0
+set /p backup=<".before\backup"
+call :python manage.py restore "%backup%" --force
+if errorlevel 1 exit /b 1
+exit /b 0
+
+rem --- what stands in the way ---------------------------------------------------------------------
+
+:usage
+echo Usage: update.bat VERSION-OR-FOLDER [--despite-errors], or update.bat back 1>&2
+exit /b 2
+
+:no_administrator
+echo Only an administrator may do this: open the command prompt with "Run as administrator". 1>&2
+goto refused
+
+:no_folder
+echo No PO Tracking in "%CD%": update.bat belongs into the folder scripts\windows of it. 1>&2
+goto refused
+
+:no_venv
+echo No virtual environment in "%CD%\.venv". Run scripts\windows\install.bat first. 1>&2
+goto refused
+
+:no_clone
+echo "%version%" is no folder, and "%CD%" is no git clone. Unpack the new version and name its 1>&2
+echo folder. 1>&2
+goto refused
+
+:no_git
+echo git is not installed. Install it, or unpack the new version and name its folder. 1>&2
+goto refused
+
+:changed
+echo Files of PO Tracking were changed by hand ("git status" tells which). Take this back first. 1>&2
+goto refused
+
+:no_fetch
+echo The new version could not be fetched: see above. 1>&2
+goto refused
+
+:unknown_version
+echo git knows no version %version%. "git tag" tells which there are. 1>&2
+goto refused
+
+:no_version
+echo "%version%" is no unpacked PO Tracking. 1>&2
+goto refused
+
+:own_folder
+echo "%version%" is the installation itself. Unpack the new version elsewhere. 1>&2
+goto refused
+
+:sick
+echo doctor found errors before the update: see above. Correct them first, or add 1>&2
+echo --despite-errors; then doctor is not asked afterwards either. 1>&2
+goto refused
+
+:nothing_before
+echo There is no earlier version in "%CD%\.before". 1>&2
+goto refused
+
+:not_confirmed
+echo Not confirmed. 1>&2
+goto refused
+
+:busy
+echo Something still runs in "%CD%\.venv", most likely a nightly run. Wait until it has ended. 1>&2
+goto restart
+
+:no_backup
+echo Without a backup there is no update: see above. 1>&2
+:restart
+call :start_services
+rd /s /q ".before.new"
+:refused
+echo Nothing was changed. 1>&2
+popd
+exit /b 1
