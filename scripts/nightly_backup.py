@@ -4,8 +4,9 @@
 
 Run it with the Python of the virtual environment. It uses the production settings unless
 DJANGO_SETTINGS_MODULE names others. Old backups are removed only after a new one was made, and only
-those beside it whose names differ from its name in digits alone, such as the date. Where the
-database server keeps the backup on its own disk, nothing is removed: that is the server's business.
+those beside it whose names differ from its name in digits alone: the date and time, by which their
+age is told. Where the database server keeps the backup on its own disk, nothing is removed: that is
+the server's business.
 Exit codes: those of `manage.py backup`; 2 wrong usage.
 """
 
@@ -36,12 +37,13 @@ def main() -> int:
         check=False,
     )
     print(result.stdout, end="")
-    said = result.stdout.split("\n")
     if result.returncode != 0:
-        print(f"The backup ended with exit code {result.returncode}.", file=sys.stderr)
-        print("No old backup was removed.", file=sys.stderr)
+        print(
+            f"The backup failed with exit code {result.returncode}. No old backup was removed.",
+            file=sys.stderr,
+        )
         return result.returncode
-    made = Path(next((line for line in reversed(said) if line.strip()), "").strip())
+    made = Path(result.stdout.strip().rpartition("\n")[2])
     for old in outdated(made, keep=options.keep):
         print(f"Removing the old backup {old}")
         if old.is_dir():
@@ -52,16 +54,23 @@ def main() -> int:
 
 
 def outdated(made: Path, *, keep: int) -> list[Path]:
-    """The backups beside the one just made that are older than the newest `keep`."""
-    if not re.search(r"\d", made.name) or not made.exists():
+    """The backups beside the one just made that are too many, if `keep` stay, this one included."""
+    if not made.exists():
         return []
-    alike = [path for path in made.parent.iterdir() if _shape(path) == _shape(made)]
-    newest_first = sorted(alike, key=lambda path: (path.stat().st_mtime, path.name), reverse=True)
-    return newest_first[keep:]
+    others = [
+        path
+        for path in made.parent.iterdir()
+        if path.name != made.name and _shape(path) == _shape(made)
+    ]
+    return sorted(others, key=_numbers, reverse=True)[keep - 1 :]
 
 
 def _shape(path: Path) -> str:
     return re.sub(r"\d+", "#", path.name)
+
+
+def _numbers(path: Path) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", path.name)]
 
 
 def _options() -> argparse.Namespace:

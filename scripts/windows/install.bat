@@ -30,7 +30,7 @@ echo Making the virtual environment ...
 call %found% -m venv ".venv"
 if errorlevel 1 goto no_venv
 :have_venv
-set found=".venv\Scripts\python"
+set "found=.venv\Scripts\python"
 call :is_supported
 if errorlevel 1 goto old_venv
 

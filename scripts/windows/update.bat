@@ -333,11 +333,13 @@ exit /b 0
 
 :put_one_back
 if not exist ".before\code\%~1" exit /b 0
-call :remove %1
+rem Moved aside and not deleted: of "scripts", a file may be in use.
+if not exist ".before\after" mkdir ".before\after"
+call :remove ".before\after\%~1"
+if exist %1 move %1 ".before\after" >nul
+if exist %1 goto copy_failed
 move ".before\code\%~1" "%CD%" >nul
-if not exist ".before\code\%~1" exit /b 0
-echo "%~1" cannot be put back. 1>&2
-set "copy_failed=yes"
+if exist ".before\code\%~1" goto copy_failed
 exit /b 0
 
 :remove
