@@ -131,7 +131,7 @@ folder=$(dirname "$(dirname "$(dirname "$0")")")
 echo "$(cat "$folder/VERSION" 2>/dev/null || echo -): $*" >>"$MACHINE/log"
 case $* in
     *"migrate --check"*) [ ! -e "$MACHINE/unmigrated" ] ;;
-    *manage.py\\ backup*) mkdir -p "$folder/var"; echo "$folder/var/backup-1" ;;
+    *manage.py\\ backup*) mkdir -p "$folder/var"; echo "$folder/var/backup-1"; echo "checked" ;;
 esac || exit 1
 ! grep -qxF -- "$(cat "$folder/VERSION" 2>/dev/null || echo -): $*" "$MACHINE/failing"
 """,

@@ -127,7 +127,7 @@ def nightly(wine: Wine) -> Wine:
 
 NIGHTLY = {
     "scripts/run_ingestion.bat": "manage.py run_ingestion",
-    "scripts/windows/backup.bat": '"scripts\\nightly_backup.py"',
+    "scripts/windows/backup.bat": "manage.py backup --keep 14",
 }
 each_nightly_script = pytest.mark.parametrize("script", NIGHTLY)
 

@@ -224,9 +224,14 @@ put_venv_back() {
     rm -rf "$home/.venv" && mv "$before/venv" "$home/.venv"
 }
 
+# What `backup` printed first; nothing if there was none.
+backup_folder() {
+    head -n 1 "$before/backup" 2>/dev/null
+}
+
 restore_database() {
     [ -e "$before/migrated" ] || return 0
-    manage restore "$(tail -n 1 "$before/backup")" --force
+    manage restore "$(backup_folder)" --force
 }
 
 # Its steps may be repeated: what is back already is left alone.
@@ -246,7 +251,7 @@ go_back() {
     complain "THE WAY BACK FAILED: PO Tracking is stopped and must be repaired by hand." \
         "Correct what the message above says, then run: $home/scripts/linux/update.sh back" \
         "The version from before is kept in $before." \
-        "The backup of the database: $(cat "$before/backup" 2>/dev/null)"
+        "The backup of the database: $(backup_folder)"
     exit 3
 }
 
@@ -254,7 +259,7 @@ back_on_request() {
     local answer
     [ -e "$before/running" ] || refuse "There is no earlier version in $before."
     if [ -e "$before/migrated" ]; then
-        say "The database goes back too, to $(tail -n 1 "$before/backup")." \
+        say "The database goes back too, to $(backup_folder)." \
             "Everything that was entered or ingested since then is lost. Type yes to go on:"
         read -r answer
         [ "$answer" = yes ] || refuse "Not confirmed."

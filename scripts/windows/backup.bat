@@ -1,9 +1,9 @@
 @echo off
 rem Backs up the application's database and removes old backups, for Windows Task Scheduler.
 rem
-rem   backup.bat [--to FOLDER] [--keep N]      (N is 14 unless given)
+rem   backup.bat [options of manage.py backup, for example --to FOLDER --keep 30]
 rem
-rem Exit codes: 0 done, 2 wrong usage, all others: no backup was made.
+rem Keeps the newest 14 unless told otherwise. Exit codes: 0 done, 1 no backup was made, 2 wrong usage.
 setlocal
 rem A variable of this name would hide the real exit code.
 set "ERRORLEVEL="
@@ -14,7 +14,7 @@ if not exist ".venv\Scripts\activate.bat" goto no_venv
 call ".venv\Scripts\activate.bat"
 if not defined DJANGO_SETTINGS_MODULE set "DJANGO_SETTINGS_MODULE=po_tracking.settings.production"
 
-python "scripts\nightly_backup.py" %*
+python manage.py backup --keep 14 %*
 if errorlevel 1 goto failed
 rem A negative code is a crash of Python itself.
 if not errorlevel 0 goto failed

@@ -11,7 +11,8 @@ from django.core.checks import CheckMessage, run_checks
 
 from po_tracking.databases import application_database, erp_database
 
-URL = "mssql://po_app:password@sqlserver.example.com/po_tracking"
+SERVER = "mssql://po_app:password@sqlserver.example.com/po_tracking"
+URL = f"{SERVER}?driver=ODBC+Driver+18+for+SQL+Server"
 
 
 def found() -> list[CheckMessage]:
@@ -58,7 +59,7 @@ def test_the_driver_that_the_address_names_counts(
     connect: Callable[..., None], drivers: list[str]
 ) -> None:
     drivers.append("ODBC Driver 18 for SQL Server")
-    connect(default=application_database(f"{URL}?driver=FreeTDS"))
+    connect(default=application_database(f"{SERVER}?driver=FreeTDS"))
     assert '"FreeTDS" is not installed' in found()[0].msg
 
 
@@ -74,7 +75,7 @@ def test_a_pyodbc_that_cannot_be_loaded_is_an_error_with_its_cure(
 
 @pytest.mark.parametrize(
     "url",
-    ["postgres://po_app@postgres.example.com/po_tracking", f"{URL}?python_driver=mssql_python"],
+    ["postgres://po_app@postgres.example.com/po_tracking", f"{SERVER}?python_driver=mssql_python"],
 )
 def test_without_pyodbc_in_use_nothing_is_asked_for(
     connect: Callable[..., None], drivers: list[str], url: str
