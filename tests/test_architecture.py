@@ -229,7 +229,7 @@ def test_nothing_is_left_to_be_done_later() -> None:
     folders = ("apps", "po_tracking", "tests", "benchmarks", "docs", "scripts", "templates")
     files = [path for folder in folders for path in (ROOT / folder).rglob("*.*")]
     files += [path for path in ROOT.glob("*") if path.suffix in {".py", ".md", ".toml"}]
-    texts = {".py", ".md", ".toml", ".bat", ".sql", ".html", ".txt", ".ps1"}
+    texts = {".py", ".md", ".toml", ".bat", ".sh", ".sql", ".html", ".txt", ".service", ".config"}
     found = [
         f"{path.relative_to(ROOT)}:{number}"
         for path in files

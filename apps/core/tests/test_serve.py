@@ -43,7 +43,9 @@ class Server:
             **environment,
         }
         self.process = self.start()
-        self.port = int(self.read_line().removeprefix("PO Tracking listens on http://127.0.0.1:"))
+        while not (line := self.read_line()).startswith("PO Tracking listens on"):
+            assert line, "it ended before it listened"
+        self.port = int(line.rpartition(":")[2])
 
     def start(self, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

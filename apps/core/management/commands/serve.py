@@ -51,7 +51,6 @@ class Command(BaseCommand):
             clear_untrusted_proxy_headers=True,
             **({"trusted_proxy": proxy, "trusted_proxy_headers": _FORWARDED} if proxy else {}),
         )
-        self.stdout.write(f"PO Tracking listens on http://{_shown(listener)}")
         if proxy:
             self.stdout.write(f"What the proxy {proxy} says about the browser is believed.")
         elif getattr(settings, "SECURE_SSL_REDIRECT", False):
@@ -60,6 +59,7 @@ class Command(BaseCommand):
                 "to https. If a proxy with a certificate stands in front, name its address there "
                 "(on this machine: 127.0.0.1); otherwise browsers go in circles."
             )
+        self.stdout.write(f"PO Tracking listens on http://{_shown(listener)}")
         self.stdout.flush()
         server.run()  # comes back when _stop has been called
         listener.close()
