@@ -30,7 +30,7 @@ from apps.operations.backups.sqlserver import (
 from tests.sql_server import offline_connection
 
 CONTENT = Content(
-    migrations={"audit": "0003_database_restored"},
+    migrations={"audit": "0004_user_created"},
     rows={"lines": 1, "runs": 2, "change_events": 3, "audit_events": 4},
 )
 
