@@ -20,6 +20,7 @@ import pytest
 from django.db import DatabaseError, connections
 from django.db.utils import ConnectionHandler
 from pytest_django import DjangoDbBlocker
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from apps.batches.models import Batch
 from apps.ingestion import pipeline
@@ -139,7 +140,17 @@ def database(django_db_blocker: DjangoDbBlocker) -> Iterator[Erp]:
             yield made
             made.run(f"DROP USER [{login}]")
         server.run(f"DROP LOGIN [{login}]")
-        server.run(f"DROP DATABASE [{name}]")
+        _drop(server, name)
+
+
+@retry(
+    retry=retry_if_exception_type(DatabaseError), stop=stop_after_delay(20), wait=wait_fixed(0.2)
+)
+def _drop(server: Erp, name: str) -> None:
+    """A closed connection may be some moments in going."""
+    with suppress(DatabaseError):
+        server.run(f"ALTER DATABASE [{name}] SET SINGLE_USER WITH ROLLBACK IMMEDIATE")
+    server.run(f"DROP DATABASE [{name}]")
 
 
 @pytest.fixture

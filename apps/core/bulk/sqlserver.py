@@ -13,10 +13,12 @@ To exchange the way once another has been measured to be faster: `insert` and `u
 """
 
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from itertools import chain
 from typing import Any
+
+from django.db.models import DateTimeField
 
 from apps.core.bulk.target import Row, Target
 
@@ -29,7 +31,12 @@ _MAX_ROWS = 50
 def insert(target: Target, rows: list[Row]) -> None:
     """INSERT ... VALUES with several rows, in their order."""
     into = f"INSERT INTO {target.table} ({', '.join(target.names)}) VALUES "  # noqa: S608  # names come from the models
-    row = f"({', '.join(['%s'] * len(target.columns))})"
+    # A moment's text is the one that not every server converts without being told to.
+    marks = (
+        _cast(column, target) if isinstance(column, DateTimeField) else "%s"
+        for column in target.columns
+    )
+    row = f"({', '.join(marks)})"
     with target.connection.cursor() as cursor:
         for some in _statements(rows):
             cursor.execute(into + ", ".join([row] * len(some)), _parameters(some))
@@ -45,8 +52,7 @@ def update(target: Target, rows: list[Row]) -> None:
     assignments = ", ".join(
         f"{name} = [new].{alias}" for name, alias in zip(target.names, aliases, strict=False)
     )
-    casts = (f"CAST(%s AS {column.db_type(target.connection)})" for column in columns)
-    row = f"({', '.join(casts)})"
+    row = f"({', '.join(_cast(column, target) for column in columns)})"
     with target.connection.cursor() as cursor:
         for some in _statements(rows):
             cursor.execute(
@@ -63,6 +69,10 @@ def refresh_statistics(target: Target) -> None:
     """
 
 
+def _cast(column: Any, target: Target) -> str:
+    return f"CAST(%s AS {column.db_type(target.connection)})"
+
+
 def _statements(rows: list[Row]) -> Iterator[list[Row]]:
     """The rows by the statement. Widths do not differ, so only the last one is shorter."""
     size = min(_MAX_ROWS, _MAX_PARAMETERS // len(rows[0]))
@@ -75,9 +85,9 @@ def _parameters(rows: list[Row]) -> list[Any]:
 
 
 def _exact(value: Any) -> Any:
-    """Days and decimals as texts, which the server converts to the last digit; what drivers make of
-    a decimal differs. Moments are in UTC by now and go as Django's own do."""
-    if isinstance(value, date) and not isinstance(value, datetime):
+    """Days, moments and decimals as texts, which the server converts to the last digit; what the
+    drivers make of them differs (pyodbc drops the zone of a moment)."""
+    if isinstance(value, date):  # a datetime is one, too
         return value.isoformat()
     if isinstance(value, Decimal):
         return format(value, "f")

@@ -301,7 +301,7 @@ def test_an_application_database_that_cannot_be_written_is_a_problem(erp: ErpTab
     erp.add("A1")
 
     def refuse(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        if sql.startswith("INSERT"):
+        if "INSERT INTO" in sql:
             raise OperationalError("attempt to write a readonly database")
         return execute(sql, params, many, context)
 

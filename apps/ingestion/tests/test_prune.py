@@ -150,7 +150,7 @@ def _locked(times: int) -> Any:
     left = [times]
 
     def refuse(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        if sql.startswith("DELETE") and left[0]:
+        if "DELETE FROM" in sql and left[0]:
             left[0] -= 1
             raise OperationalError("database is locked")
         return execute(sql, params, many, context)

@@ -106,7 +106,7 @@ def test_the_last_statements_are_the_runs_state_its_event_and_the_lease(a1: ErpT
     with CaptureQueriesContext(connection) as queries:
         a1.night(2)
     statements = [
-        re.match(r'(?:\d+ times: )?(?:INSERT INTO|UPDATE|DELETE FROM) "(\w+)"', query["sql"])
+        re.search(r'(?:INSERT INTO|UPDATE|DELETE FROM) ["[](\w+)', query["sql"])
         for query in queries.captured_queries
     ]
     tables = [statement[1] for statement in statements if statement]
@@ -114,7 +114,8 @@ def test_the_last_statements_are_the_runs_state_its_event_and_the_lease(a1: ErpT
     if connection.vendor == "postgresql":
         del last[1]  # events are written by COPY there, which is not captured
     assert tables[-len(last) :] == last
-    assert queries.captured_queries[-1]["sql"].startswith("RELEASE SAVEPOINT")
+    if connection.vendor != "microsoft":  # whose savepoints are not released
+        assert queries.captured_queries[-1]["sql"].startswith("RELEASE SAVEPOINT")
 
 
 def test_stages_are_applied_in_the_order_of_the_design() -> None:
