@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection
+from tenacity import retry, retry_if_exception_type, stop_after_delay
 
 _ROW_VERSIONING = ("READ_COMMITTED_SNAPSHOT ON", "ALLOW_SNAPSHOT_ISOLATION ON")
 
@@ -28,6 +29,8 @@ def _own_database() -> Iterator[None]:
         _alter(self, name, *_ROW_VERSIONING)
         return name
 
+    # A connection that was just closed may be some moments in going.
+    @retry(retry=retry_if_exception_type(DatabaseError), stop=stop_after_delay(20), reraise=True)
     def destroy(self: Any, name: str, verbosity: int) -> None:
         _alter(self, name, "SINGLE_USER WITH ROLLBACK IMMEDIATE")
         with self.cursor() as cursor:
