@@ -22,7 +22,8 @@ SET NOCOUNT ON;
 SET XACT_ABORT ON;
 DECLARE @job nvarchar(128) = N'PO Tracking: nightly ingestion';
 DECLARE @folder nvarchar(400) = N'$(FOLDER)';
-DECLARE @command nvarchar(600) = N'"' + @folder + N'\scripts\run_ingestion.bat"';
+-- Two pairs of quotes: the command interpreter takes the outer one away.
+DECLARE @command nvarchar(600) = N'cmd.exe /c ""' + @folder + N'\scripts\run_ingestion.bat""';
 DECLARE @output nvarchar(600) = @folder + N'\var\log\agent_ingestion.log';
 DECLARE @proxy nvarchar(128) = NULLIF(N'$(PROXY)', N'');
 DECLARE @start int = CAST(N'$(TIME)' AS int);
