@@ -41,6 +41,9 @@ def test_a_script_tells_how_to_call_it_with_each_of_its_variables_and_stops_at_a
     call = re.search(rf"^--   sqlcmd .* -b -i {script.name} -v (.*)$", text, re.MULTILINE)
     assert call is not None
     told = set(re.findall(r'(\w+)="', call[1]))
+    if "$(PASSWORD)" in text:  # from the environment: a command line can be read by others
+        assert "--   set PASSWORD=..." in text
+        told.add("PASSWORD")
     assert told == set(re.findall(r"\$\((\w+)\)", text))
     assert ":on error exit" in text
 
@@ -56,8 +59,21 @@ def test_the_readers_login_gets_select_and_nothing_else() -> None:
 def test_the_applications_database_keeps_versions_of_rows_so_that_pages_do_not_wait() -> None:
     assert "SET READ_COMMITTED_SNAPSHOT ON" in APP
     assert "SET ALLOW_SNAPSHOT_ISOLATION ON" in APP
-    assert "ADD MEMBER" in APP
     assert "db_owner ADD" not in APP
+
+
+def test_running_the_database_script_again_leaves_a_changed_recovery_model_alone() -> None:
+    created = APP[APP.index("IF DB_ID") : APP.index("GO", APP.index("IF DB_ID"))]
+    assert "SET RECOVERY SIMPLE" in created
+    assert APP.count("SET RECOVERY") == 1
+
+
+def test_the_job_is_made_whole_or_not_at_all() -> None:
+    batch = batches(JOB)[-1]
+    inside = batch[batch.index("BEGIN TRY") : batch.index("END TRY")]
+    assert inside.index("BEGIN TRANSACTION") < inside.index("sp_delete_job")
+    assert inside.index("sp_add_jobserver") < inside.index("COMMIT TRANSACTION")
+    assert "ROLLBACK TRANSACTION;\n    THROW;" in batch[batch.index("BEGIN CATCH") :]
 
 
 def test_the_job_runs_the_script_every_night_without_retries_and_tells_of_failures() -> None:

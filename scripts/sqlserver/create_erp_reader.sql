@@ -2,15 +2,20 @@
 --
 -- Run it on the ERP's server as an administrator, with sqlcmd (or in SSMS with "SQLCMD Mode" on):
 --
---   sqlcmd -S erp.example.com -E -b -i create_erp_reader.sql -v ERP="erp" READER="po_reader" PASSWORD="..."
+--   set PASSWORD=...        (PowerShell: $env:PASSWORD = "..."; Linux: export PASSWORD=...)
+--   sqlcmd -S erp.example.com -E -b -i create_erp_reader.sql -v ERP="erp" READER="po_reader"
 --
+-- sqlcmd takes PASSWORD from the environment, so that it stands in no list of processes. It must not
+-- contain an apostrophe. For a Windows account as READER ("DOMAIN\account") set it to anything.
 -- Then name the login in ERP_DATABASE_URL and let `manage.py check_erp` prove that it cannot write.
 -- Running the script again does no harm. To take everything back: DROP USER and DROP LOGIN.
 
 :on error exit
 SET NOCOUNT ON;
 
--- 1. The login. For a Windows account instead: CREATE LOGIN [DOMAIN\account] FROM WINDOWS.
+-- 1. The login.
+IF SUSER_ID(N'$(READER)') IS NULL AND CHARINDEX(N'\', N'$(READER)') > 0
+    CREATE LOGIN [$(READER)] FROM WINDOWS WITH DEFAULT_DATABASE = [$(ERP)];
 IF SUSER_ID(N'$(READER)') IS NULL
     CREATE LOGIN [$(READER)] WITH PASSWORD = N'$(PASSWORD)', DEFAULT_DATABASE = [$(ERP)], CHECK_POLICY = ON;
 GO
