@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -25,20 +25,43 @@ UNMAPPED_EVERY = 50
 FIRST_DAY = date(2025, 1, 6)
 
 TABLE = "PURLIN"
-# Field of the mapping -> the ERP's column and type.
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the ERP: a "code", a "text", a "quantity" or a "date"."""
+
+    name: str
+    kind: str
+    size: int = 0
+    required: bool = False
+
+    def definition(self, types: Mapping[str, str]) -> str:
+        """Its type on an engine that calls the kinds so."""
+        return types[self.kind].format(size=self.size) + " NOT NULL" * self.required
+
+
+# Field of the mapping -> the ERP's column.
 COLUMNS = {
-    "po_number": ("PURNBR", "CHAR(10) NOT NULL"),
-    "line_number": ("LINNBR", "CHAR(4) NOT NULL"),
-    "supplier_code": ("VNDCOD", "CHAR(6) NOT NULL"),
-    "item_code": ("ITMCOD", "CHAR(12) NOT NULL"),
-    "item": ("ITMDSC", "VARCHAR(60)"),
-    "ordered_quantity": ("QTYORD", "DECIMAL(15, 3) NOT NULL"),
-    "delivered_quantity": ("QTYRCV", "DECIMAL(15, 3) NOT NULL"),
-    "promised_date": ("PRMDAT", "CHAR(10)"),
-    "in_date": ("RCVDAT", "CHAR(10)"),
-    "status": ("STSCOD", "CHAR(1) NOT NULL"),
-    "po_insert_date": ("INSDAT", "CHAR(10)"),
-    "final_customer": ("ENDCUS", "VARCHAR(60)"),
+    "po_number": Column("PURNBR", "code", 10, required=True),
+    "line_number": Column("LINNBR", "code", 4, required=True),
+    "supplier_code": Column("VNDCOD", "code", 6, required=True),
+    "item_code": Column("ITMCOD", "code", 12, required=True),
+    "item": Column("ITMDSC", "text", 60),
+    "ordered_quantity": Column("QTYORD", "quantity", required=True),
+    "delivered_quantity": Column("QTYRCV", "quantity", required=True),
+    "promised_date": Column("PRMDAT", "date"),
+    "in_date": Column("RCVDAT", "date"),
+    "status": Column("STSCOD", "code", 1, required=True),
+    "po_insert_date": Column("INSDAT", "date"),
+    "final_customer": Column("ENDCUS", "text", 60),
+}
+KEY = ("po_number", "line_number")
+SQLITE_TYPES = {
+    "code": "CHAR({size})",
+    "text": "VARCHAR({size})",
+    "quantity": "DECIMAL(15, 3)",
+    "date": "CHAR(10)",
 }
 STATUS_MAP = {
     "O": "planned",
@@ -153,11 +176,13 @@ def overwritten(row: Row, night: int, choice: float) -> tuple[Row, int, bool]:
 
 
 class SqliteErp:
-    """The ERP in one SQLite file. Another engine is another class with these methods."""
+    """The ERP in one SQLite file; benchmarks/servers.py copies it to other engines."""
 
     def __init__(self, file: Path, lines: int) -> None:
         self.file = file
         self.lines = lines
+        # The rows that the last night left changed, in the order of COLUMNS.
+        self.overwritten_rows: list[Row] = []
 
     @property
     def url(self) -> str:
@@ -167,7 +192,9 @@ class SqliteErp:
     def create(self) -> Expected:
         """Writes the file anew, as on the first day; says what the baseline must find."""
         self.file.unlink(missing_ok=True)
-        columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.values())
+        columns = ", ".join(
+            f"{column.name} {column.definition(SQLITE_TYPES)}" for column in COLUMNS.values()
+        )
         marks = ", ".join("?" * len(COLUMNS))
         with closing(sqlite3.connect(self.file)) as erp, erp:
             erp.execute(f"CREATE TABLE {TABLE} ({columns}, PRIMARY KEY (PURNBR, LINNBR))")
@@ -179,29 +206,29 @@ class SqliteErp:
         """Overwrites this share of the lines in place, at least one; says what a run must find."""
         rng = Random(f"{SEED}/{night}")
         numbers = sorted(rng.sample(range(self.lines), max(1, round(self.lines * share))))
-        names = [name for name, _ in COLUMNS.values()]
+        names = [column.name for column in COLUMNS.values()]
         select = f"SELECT {', '.join(names)} FROM {TABLE} WHERE PURNBR = ? AND LINNBR = ?"
         update = (
             f"UPDATE {TABLE} SET {', '.join(f'{name} = ?' for name in names)}"
             " WHERE PURNBR = ? AND LINNBR = ?"
         )
         change_events = batches = 0
-        updates = []
+        self.overwritten_rows = []
         with closing(sqlite3.connect(self.file)) as erp, erp:
             for number in numbers:
                 before = erp.execute(select, key(number)).fetchone()
                 row, fields, arrived = overwritten(before, night, rng.random())
-                updates.append((*row, *key(number)))
+                self.overwritten_rows.append(row)
                 change_events += fields
                 batches += arrived
-            erp.executemany(update, updates)
+            erp.executemany(update, [(*row, *row[:2]) for row in self.overwritten_rows])
         return Expected(0, len(numbers), change_events, batches)
 
 
 def write_mapping(file: Path) -> None:
     """The TOML file for ERP_MAPPING_FILE."""
     text = [f'[lines]\ntable = "{TABLE}"\n', "[lines.columns]"]
-    text += [f'{field} = "{name}"' for field, (name, _) in COLUMNS.items()]
+    text += [f'{field} = "{column.name}"' for field, column in COLUMNS.items()]
     text += ["\n[lines.active]", f"closed_statuses = {list(CLOSED)!r}", "\n[lines.status_map]"]
     text += [f'"{code}" = "{status}"' for code, status in STATUS_MAP.items()]
     file.write_text("\n".join(text) + "\n", encoding="utf-8")
