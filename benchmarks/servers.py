@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import date
 from decimal import Decimal
 from itertools import chain
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import django
 from django.conf import settings
+from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import ConnectionHandler
 
@@ -29,7 +29,7 @@ from po_tracking.databases import application_database
 _ROWS_AT_ONCE = 2_000 // len(COLUMNS)
 
 
-class Server(ABC):
+class Server:
     """A database server where the benchmark makes its own databases, and no other is touched."""
 
     product: str
@@ -37,9 +37,13 @@ class Server(ABC):
     erp_url_variable: str
     # A database that every server has, to connect to while there is none of ours.
     maintenance: str
+    version: str
     # Kind of an ERP column -> its type.
     types: Mapping[str, str]
-    version: str
+    drop: str
+    # What a new database, and one to be dropped, is set to where the server knows ALTER DATABASE.
+    settings: Sequence[str] = ()
+    settings_to_drop: Sequence[str] = ()
 
     def __init__(self, url: str) -> None:
         """The address of any database of the server, also of one that does not exist."""
@@ -49,32 +53,34 @@ class Server(ABC):
     def scratch_database(self, purpose: str) -> Iterator[str]:
         """The address of a new database, which is dropped at the end."""
         name = f"po_benchmark_{purpose}_{secrets.token_hex(4)}"
-        self._administer(*self.creation(name))
+        self._administer(f"CREATE DATABASE {name}")
         try:
+            self._set(name, self.settings)
             yield self._address(name)
         finally:
-            self._administer(*self.removal(name))
+            self._set(name, self.settings_to_drop)
+            self._administer(self.drop.format(name=name))
 
     def running_version(self) -> str:
         """What the server says it is."""
-        address = self._address(self.maintenance)
-        with closing(connect(address)) as connection, connection.cursor() as cursor:
+        with self._maintaining() as cursor:
             cursor.execute(self.version)
             return f"{self.product} {cursor.fetchone()[0]}"
 
-    @abstractmethod
-    def creation(self, name: str) -> Sequence[str]:
-        """The statements that create a database of this name, or fail if there is one."""
+    def _administer(self, statement: str) -> None:
+        with self._maintaining() as cursor:
+            cursor.execute(statement)
 
-    @abstractmethod
-    def removal(self, name: str) -> Sequence[str]:
-        """The statements that drop it, whoever is still connected."""
+    def _set(self, name: str, options: Sequence[str]) -> None:
+        for option in options:
+            with suppress(DatabaseError):  # Babelfish has it so by itself, and no such statement
+                self._administer(f"ALTER DATABASE {name} SET {option}")
 
-    def _administer(self, *statements: str) -> None:
+    @contextmanager
+    def _maintaining(self) -> Iterator[Any]:
         address = self._address(self.maintenance)
         with closing(connect(address)) as connection, connection.cursor() as cursor:
-            for statement in statements:
-                cursor.execute(statement)
+            yield cursor
 
     def _address(self, database: str) -> str:
         parts = urlsplit(self.url)
@@ -87,19 +93,14 @@ class PostgreSql(Server):
     product = "PostgreSQL"
     url_variable = erp_url_variable = "TEST_POSTGRES_URL"
     maintenance = "postgres"
+    version = "SELECT current_setting('server_version')"
     types = {
         "code": "char({size})",
         "text": "varchar({size})",
         "quantity": "numeric(15, 3)",
         "date": "date",
     }
-    version = "SELECT current_setting('server_version')"
-
-    def creation(self, name: str) -> Sequence[str]:
-        return [f"CREATE DATABASE {name}"]
-
-    def removal(self, name: str) -> Sequence[str]:
-        return [f"DROP DATABASE {name} WITH (FORCE)"]
+    drop = "DROP DATABASE {name} WITH (FORCE)"
 
 
 class SqlServer(Server):
@@ -107,27 +108,17 @@ class SqlServer(Server):
     url_variable = "TEST_MSSQL_URL"
     erp_url_variable = "TEST_MSSQL_ERP_URL"
     maintenance = "master"
+    version = "SELECT CAST(SERVERPROPERTY('ProductVersion') AS nvarchar(60))"
     types = {
         "code": "nchar({size})",
         "text": "nvarchar({size})",
         "quantity": "decimal(15, 3)",
         "date": "date",
     }
-    version = "SELECT CAST(SERVERPROPERTY('ProductVersion') AS nvarchar(60))"
-
-    def creation(self, name: str) -> Sequence[str]:
-        return [
-            f"CREATE DATABASE {name}",
-            # As scripts/sqlserver/create_app_database.sql does.
-            f"ALTER DATABASE {name} SET READ_COMMITTED_SNAPSHOT ON",
-            f"ALTER DATABASE {name} SET ALLOW_SNAPSHOT_ISOLATION ON",
-        ]
-
-    def removal(self, name: str) -> Sequence[str]:
-        return [
-            f"ALTER DATABASE {name} SET SINGLE_USER WITH ROLLBACK IMMEDIATE",
-            f"DROP DATABASE {name}",
-        ]
+    drop = "DROP DATABASE {name}"
+    # As scripts/sqlserver/create_app_database.sql does.
+    settings = ("READ_COMMITTED_SNAPSHOT ON", "ALLOW_SNAPSHOT_ISOLATION ON")
+    settings_to_drop = ("SINGLE_USER WITH ROLLBACK IMMEDIATE",)
 
 
 SERVERS: dict[str, type[Server]] = {"postgres": PostgreSql, "mssql": SqlServer}
@@ -185,7 +176,7 @@ class ServerErp:
 def connect(url: str) -> BaseDatabaseWrapper:
     """A connection of its own to this address, by the driver that the product would use."""
     if not settings.configured:
-        settings.configure(USE_TZ=True)
+        settings.configure(USE_TZ=True, DATABASE_CONNECTION_POOLING=False)
         django.setup()
     return ConnectionHandler({"default": application_database(url)}).create_connection("default")
 

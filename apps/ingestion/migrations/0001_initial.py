@@ -94,7 +94,7 @@ class Migration(migrations.Migration):
                 ('values', models.TextField(help_text='JSON object: field -> canonical value.')),
                 ('row_hash', models.CharField(max_length=32)),
                 ('custom_hash', models.CharField(blank=True, default='', max_length=32)),
-                ('run', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='ingestion.ingestionrun')),
+                ('run', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='ingestion.ingestionrun')),
             ],
         ),
         migrations.CreateModel(
@@ -106,7 +106,7 @@ class Migration(migrations.Migration):
                 ('line_number', apps.core.fields.KeyField(max_length=32)),
                 ('quantity', models.DecimalField(decimal_places=3, max_digits=18)),
                 ('receipt_date', models.DateField(blank=True, null=True)),
-                ('run', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='ingestion.ingestionrun')),
+                ('run', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='ingestion.ingestionrun')),
             ],
         ),
         migrations.CreateModel(
