@@ -41,6 +41,7 @@ from apps.ingestion.tests.erp_table import (
     messages_of,
     run_of,
 )
+from apps.po.lifecycle import Status
 from apps.po.models import POLine
 from tests.chunks import chunks_of
 from tests.erp import _allow_connecting
@@ -126,8 +127,8 @@ def erp(tmp_path: Path) -> Iterator[ErpTable]:
     erp.add("A3")
     erp.add_others(30)
     erp.night(1)
-    for number in (1, 2):
-        erp.change(f"A{number}", delivered_quantity=10, status="P")
+    erp.change("A1", delivered_quantity=10, status="P")
+    erp.change("A2", delivered_quantity=10)
     erp.change("A3", status="C")
     erp.add("A4", item_code="NUT", supplier_code="BETA")
     with erp.connected():
@@ -290,6 +291,24 @@ class TestAPersonWrites:
             time.sleep(0.1)  # by now the apply most likely waits for the line
             assert not night.done()
         assert_both_are_kept(night.result(PATIENCE), "A1")
+
+    def test_a_status_that_a_person_moves_meanwhile_is_not_overwritten(
+        self, erp: ErpTable, elsewhere: Elsewhere
+    ) -> None:
+        held = Held("diff")
+        night = elsewhere.start(lambda: run(held))
+        assert held.reached.wait(PATIENCE)
+        with transaction.atomic():
+            line = line_of("A2")
+            line.status = Status.CANCELLED
+            line.save(update_fields=["status"])
+            held.may_go_on.set()
+            time.sleep(0.2)  # by now the apply has most likely found the line
+        report = night.result(PATIENCE)
+        assert report.status == "success"
+        assert "although a person cancelled them" in messages_of(report)
+        assert line_of("A2").status == Status.CANCELLED
+        assert quantities() == [10, 10]
 
     def test_who_comes_after_the_apply_wrote_the_line_gets_through_when_it_is_committed(
         self, erp: ErpTable, elsewhere: Elsewhere
