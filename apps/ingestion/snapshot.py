@@ -68,7 +68,6 @@ def run(context: RunContext) -> StageResult:
         with attempt:
             _read_everything(context)
     context.run.extraction_finished_at = timezone.now()
-    refresh_statistics(ERPSnapshot, ReceiptSnapshot, RejectedRow)
     return _result(context)
 
 
@@ -89,6 +88,7 @@ def _read_everything(context: RunContext) -> None:
     with context.reader.reading():
         ensure_readable(context.reader)
         _extract(context)
+        refresh_statistics(ERPSnapshot, RejectedRow)  # before the first big join
         settle_lines(context, extracted=True)
         _drop_unknown_aged(context)
         check_lines(context)
@@ -237,6 +237,7 @@ def _read_receipts(context: RunContext) -> None:
             insert_rows(ReceiptSnapshot, ("run_id", *DELIVERY_FIELDS), receipts)
             insert_rejections(context, rejections, "deliveries", extracted=True)
         context.breathe()
+    refresh_statistics(ReceiptSnapshot, RejectedRow)
     settle_receipts(context)
     check_receipts(context)
 
