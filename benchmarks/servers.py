@@ -154,7 +154,7 @@ class ServerErp:
             cursor.execute(f"CREATE TABLE {quoted(TABLE)} ({columns}, PRIMARY KEY ({key}))")
             marks = f"({', '.join(['%s'] * len(COLUMNS))})"
             for some in chunks(rows(self.origin.lines), _ROWS_AT_ONCE):
-                values = [*chain.from_iterable(_typed(row) for row in some)]
+                values = [*chain.from_iterable(typed(row) for row in some)]
                 all_marks = ", ".join([marks] * len(some))
                 cursor.execute(f"INSERT INTO {quoted(TABLE)} VALUES {all_marks}", values)
         return expected
@@ -168,7 +168,7 @@ class ServerErp:
             where = " AND ".join(f"{quoted(COLUMNS[field].name)} = %s" for field in KEY)
             cursor.executemany(
                 f"UPDATE {quoted(TABLE)} SET {assignments} WHERE {where}",
-                [(*_typed(row), *row[: len(KEY)]) for row in self.origin.overwritten_rows],
+                [(*typed(row), *row[: len(KEY)]) for row in self.origin.overwritten_rows],
             )
         return expected
 
@@ -181,7 +181,8 @@ def connect(url: str) -> BaseDatabaseWrapper:
     return ConnectionHandler({"default": application_database(url)}).create_connection("default")
 
 
-def _typed(row: Row) -> Iterator[Any]:
+def typed(row: Row) -> Iterator[Any]:
+    """The values of a row as a server's driver gives and takes them."""
     for column, value in zip(COLUMNS.values(), row, strict=True):
         if value is None or column.kind not in ("quantity", "date"):
             yield value

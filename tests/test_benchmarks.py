@@ -1,13 +1,16 @@
 """The benchmarks do the work they say they measure."""
 
+import os
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from django.db import DatabaseError
 
-from benchmarks import erp_data, floor, ingestion
+from benchmarks import erp_data, floor, ingestion, servers
 
 LINES = 200
 
@@ -106,9 +109,16 @@ def test_a_result_for_other_work_is_refused(erp: erp_data.SqliteErp, tmp_path: P
         ingestion._sample(ingestion.Floor(tmp_path, erp), expected)
 
 
-def result(lines: int, seconds: float, floor_seconds: float, megabytes: int) -> ingestion.Result:
+def result(
+    lines: int,
+    seconds: float,
+    floor_seconds: float,
+    megabytes: int,
+    sqlite_seconds: float | None = None,
+) -> ingestion.Result:
     ours = ingestion.Sample(seconds, megabytes * ingestion.MEGABYTE)
-    return ingestion.Result(lines, "nightly", 3, ours, ingestion.Sample(floor_seconds, 0))
+    sqlite = None if sqlite_seconds is None else ingestion.Sample(sqlite_seconds, 0)
+    return ingestion.Result(lines, "nightly", 3, ours, ingestion.Sample(floor_seconds, 0), sqlite)
 
 
 @pytest.mark.parametrize(
@@ -120,9 +130,117 @@ def result(lines: int, seconds: float, floor_seconds: float, megabytes: int) -> 
         ([result(100_000, 3.1, 1.0, 400)], ["3.10 times the floor", "400 MB"]),
         ([result(1_000_000, 29.0, 10.0, 999)], []),
         ([result(100_000, 2.0, 1.0, 90), result(1_000_000, 29.0, 10.0, 999)], ["1.45 times"]),
+        # On a server it is measured against SQLite, not against the floor.
+        ([result(100_000, 6.0, 1.0, 399, 3.0)], []),
+        ([result(100_000, 6.1, 1.0, 400, 3.0)], ["2.03 times SQLite", "400 MB"]),
+        ([result(5_000, 1.6, 0.1, 90, 0.5)], []),
     ],
 )
 def test_a_missed_goal_is_named(results: list[ingestion.Result], missed: list[str]) -> None:
     told = ingestion.missed_goals(results)
     assert len(told) == len(missed)
     assert all(part in goal for part, goal in zip(missed, told, strict=True))
+
+
+def address(variable: str) -> str:
+    return os.environ.get(variable) or pytest.skip(f"needs a server ({variable})")
+
+
+@pytest.fixture(params=sorted(servers.SERVERS))
+def server(request: pytest.FixtureRequest, db: None) -> servers.Server:
+    """Each server that the suite is told of."""
+    kind = servers.SERVERS[request.param]
+    return kind(address(kind.url_variable))
+
+
+@pytest.fixture
+def scratch(server: servers.Server) -> Iterator[str]:
+    with server.scratch_database("test") as url:
+        yield url
+
+
+def rows_in(url: str) -> list[tuple[object, ...]]:
+    with closing(servers.connect(url)) as link, link.cursor() as cursor:
+        name = link.ops.quote_name
+        key = ", ".join(name(erp_data.COLUMNS[field].name) for field in erp_data.KEY)
+        cursor.execute(f"SELECT * FROM {name(erp_data.TABLE)} ORDER BY {key}")
+        return [
+            tuple(value.rstrip() if isinstance(value, str) else value for value in row)
+            for row in cursor.fetchall()
+        ]
+
+
+def test_a_server_has_the_same_erp_as_sqlite_night_after_night(
+    erp: erp_data.SqliteErp, server: servers.Server, scratch: str
+) -> None:
+    copy = servers.ServerErp(server, scratch, erp)
+    for expected in (copy.create(), copy.live_through(1, 0.1)):
+        assert expected.lines_created == LINES or expected.lines_changed == 20
+        with closing(sqlite3.connect(erp.file)) as source:
+            stored = source.execute(f"SELECT * FROM {erp_data.TABLE} ORDER BY PURNBR, LINNBR")
+            assert rows_in(scratch) == [tuple(servers.typed(row)) for row in stored]
+
+
+def test_a_scratch_database_is_gone_afterwards_whatever_happened(server: servers.Server) -> None:
+    connected = []
+
+    def use_and_fail() -> None:
+        with server.scratch_database("test") as url:
+            connected.append((url, servers.connect(url)))
+            connected[0][1].ensure_connection()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        use_and_fail()
+    url, link = connected[0]
+    link.close()
+    with pytest.raises(DatabaseError):
+        servers.connect(url).ensure_connection()
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgres://u:p@h:5432/any?sslmode=require", "postgres://u:p@h:5432/own?sslmode=require"),
+        ("postgres://u@//run/socket/any", "postgres://u@//run/socket/own"),
+        ("mssql://u:p@h/any?encrypt=no", "mssql://u:p@h/own?encrypt=no"),
+    ],
+)
+def test_another_database_of_a_server_is_reached_in_the_same_way(url: str, expected: str) -> None:
+    assert servers.Server(url)._address("own") == expected
+
+
+def test_the_erp_may_have_a_server_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_MSSQL_URL", "mssql://own/x")
+    monkeypatch.delenv("TEST_MSSQL_ERP_URL", raising=False)
+
+    def found(url: str | None = None) -> list[str]:
+        return [server.url for server in servers.servers("mssql", url) or ()]
+
+    assert found() == ["mssql://own/x", "mssql://own/x"]
+    monkeypatch.setenv("TEST_MSSQL_ERP_URL", "mssql://erp/x")
+    assert found() == ["mssql://own/x", "mssql://erp/x"]
+    assert found("mssql://said/x") == ["mssql://said/x", "mssql://said/x"]
+    monkeypatch.delenv("TEST_MSSQL_URL")
+    assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--engine", "postgres"], "TEST_POSTGRES_URL"),
+        (["--engine", "postgres", "--floor-only"], "--floor-only goes without --engine"),
+        (["--database-url", "postgres://h/x"], "add --engine"),
+    ],
+)
+def test_wrong_usage_is_told(
+    arguments: list[str],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("TEST_POSTGRES_URL", raising=False)
+    with pytest.raises(SystemExit) as end:
+        ingestion.main(["--lines", "10", *arguments])
+    assert end.value.code == 2
+    assert told in capsys.readouterr().err
