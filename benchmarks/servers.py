@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import date
 from decimal import Decimal
@@ -42,8 +42,8 @@ class Server:
     types: Mapping[str, str]
     drop: str
     # What a new database, and one to be dropped, is set to where the server knows ALTER DATABASE.
-    settings: Sequence[str] = ()
-    settings_to_drop: Sequence[str] = ()
+    options: Sequence[str] = ()
+    options_to_drop: Sequence[str] = ()
 
     def __init__(self, url: str) -> None:
         """The address of any database of the server, also of one that does not exist."""
@@ -55,10 +55,10 @@ class Server:
         name = f"po_benchmark_{purpose}_{secrets.token_hex(4)}"
         self._administer(f"CREATE DATABASE {name}")
         try:
-            self._set(name, self.settings)
+            self._set(name, self.options)
             yield self._address(name)
         finally:
-            self._set(name, self.settings_to_drop)
+            self._set(name, self.options_to_drop)
             self._administer(self.drop.format(name=name))
 
     def running_version(self) -> str:
@@ -117,8 +117,8 @@ class SqlServer(Server):
     }
     drop = "DROP DATABASE {name}"
     # As scripts/sqlserver/create_app_database.sql does.
-    settings = ("READ_COMMITTED_SNAPSHOT ON", "ALLOW_SNAPSHOT_ISOLATION ON")
-    settings_to_drop = ("SINGLE_USER WITH ROLLBACK IMMEDIATE",)
+    options = ("READ_COMMITTED_SNAPSHOT ON", "ALLOW_SNAPSHOT_ISOLATION ON")
+    options_to_drop = ("SINGLE_USER WITH ROLLBACK IMMEDIATE",)
 
 
 SERVERS: dict[str, type[Server]] = {"postgres": PostgreSql, "mssql": SqlServer}
@@ -144,8 +144,7 @@ class ServerErp:
     def create(self) -> Expected:
         """Both as on the first day; says what the baseline must find."""
         expected = self.origin.create()
-        with closing(connect(self.url)) as erp, erp.cursor() as cursor:
-            quoted = erp.ops.quote_name
+        with self._writing() as (quoted, cursor):
             columns = ", ".join(
                 f"{quoted(column.name)} {column.definition(self.server.types)}"
                 for column in COLUMNS.values()
@@ -162,8 +161,7 @@ class ServerErp:
     def live_through(self, night: int, share: float) -> Expected:
         """The same night in both; says what a run must find."""
         expected = self.origin.live_through(night, share)
-        with closing(connect(self.url)) as erp, erp.cursor() as cursor:
-            quoted = erp.ops.quote_name
+        with self._writing() as (quoted, cursor):
             assignments = ", ".join(f"{quoted(column.name)} = %s" for column in COLUMNS.values())
             where = " AND ".join(f"{quoted(COLUMNS[field].name)} = %s" for field in KEY)
             cursor.executemany(
@@ -171,6 +169,15 @@ class ServerErp:
                 [(*typed(row), *row[: len(KEY)]) for row in self.origin.overwritten_rows],
             )
         return expected
+
+    @contextmanager
+    def _writing(self) -> Iterator[tuple[Callable[[str], str], Any]]:
+        """How the engine quotes names, and a cursor whose work is committed at the end."""
+        with closing(connect(self.url)) as erp:
+            erp.set_autocommit(False)
+            with erp.cursor() as cursor:
+                yield erp.ops.quote_name, cursor
+            erp.commit()
 
 
 def connect(url: str) -> BaseDatabaseWrapper:
