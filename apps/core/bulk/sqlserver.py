@@ -70,7 +70,10 @@ def refresh_statistics(target: Target) -> None:
 
 
 def _cast(column: Any, target: Target) -> str:
-    return f"CAST(%s AS {column.db_type(target.connection)})"
+    """To the column's type; a text to one of any length, because CAST cuts a text that is too long,
+    where the column itself refuses it."""
+    kind = column.db_type(target.connection)
+    return f"CAST(%s AS {'nvarchar(max)' if kind.startswith('nvarchar') else kind})"
 
 
 def _statements(rows: list[Row]) -> Iterator[list[Row]]:

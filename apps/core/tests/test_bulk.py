@@ -175,6 +175,15 @@ def test_an_update_writes_the_named_columns_only_each_row_its_own_values() -> No
     ]
 
 
+@pytest.mark.skipif("connection.vendor == 'sqlite'", reason="SQLite knows no length of a text")
+def test_a_text_that_is_too_long_is_refused_and_not_cut() -> None:
+    line = POLineFactory.create(sku="before")
+    with pytest.raises(DatabaseError), transaction.atomic():
+        update_rows(POLine, ("sku",), [("x" * 129, line.pk)])
+    with pytest.raises(DatabaseError), transaction.atomic():
+        insert_rows(Supplier, ("code", "name"), [("S" * 65, "")])
+
+
 def test_history_is_inserted_with_its_identifiers_moments_and_json() -> None:
     act, effective = uuid.uuid4(), datetime(2026, 3, 2, 9, 30, 0, 5, tzinfo=TOKYO)
     data = {"changes": [{"field": "sku", "previous": None, "new": "é\n"}]}
@@ -322,7 +331,7 @@ class TestSqlServerWithoutOne:
         self, sent: list[tuple[str, list[Any]]]
     ) -> None:
         assert update_rows(POLine, ("sku", "unmapped"), [("A", True, 7), ("B", False, 8)]) == 2
-        row = "(CAST(%s AS nvarchar(128)), CAST(%s AS bit), CAST(%s AS bigint))"
+        row = "(CAST(%s AS nvarchar(max)), CAST(%s AS bit), CAST(%s AS bigint))"
         [(sql, parameters)] = sent
         assert sql == (
             "UPDATE [po_poline] SET [sku] = [new].[c0], [unmapped] = [new].[c1] FROM [po_poline] "
