@@ -184,6 +184,13 @@ def test_a_text_that_is_too_long_is_refused_and_not_cut() -> None:
         insert_rows(Supplier, ("code", "name"), [("S" * 65, "")])
 
 
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="the rows travel as JSON there")
+def test_an_update_refuses_by_name_what_has_no_exact_text() -> None:
+    line = POLineFactory.create()
+    with pytest.raises(TypeError, match="bytes cannot be written"):
+        update_rows(POLine, ("sku",), [(b"raw", line.pk)])
+
+
 def test_history_is_inserted_with_its_identifiers_moments_and_json() -> None:
     act, effective = uuid.uuid4(), datetime(2026, 3, 2, 9, 30, 0, 5, tzinfo=TOKYO)
     data = {"changes": [{"field": "sku", "previous": None, "new": "é\n"}]}
