@@ -20,6 +20,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import ConnectionHandler
+from tenacity import retry, retry_if_exception_type, stop_after_delay
 
 from apps.core.bulk import chunks
 from benchmarks.erp_data import COLUMNS, KEY, TABLE, Expected, Row, SqliteErp, rows
@@ -58,8 +59,13 @@ class Server:
             self._set(name, self.options)
             yield self._address(name)
         finally:
-            self._set(name, self.options_to_drop)
-            self._administer(self.drop.format(name=name))
+            self._drop(name)
+
+    # A connection that was just closed may be some moments in going.
+    @retry(retry=retry_if_exception_type(DatabaseError), stop=stop_after_delay(20), reraise=True)
+    def _drop(self, name: str) -> None:
+        self._set(name, self.options_to_drop)
+        self._administer(self.drop.format(name=name))
 
     def running_version(self) -> str:
         """What the server says it is."""
