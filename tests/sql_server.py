@@ -32,6 +32,15 @@ def sql_server_sql(queryset: QuerySet[Any]) -> str:
     return str(sql)
 
 
+def is_babelfish(connection: BaseDatabaseWrapper) -> bool:
+    """Whether this is Babelfish, which speaks TDS with PostgreSQL's locks and without ALTER DATABASE."""
+    if connection.vendor != "microsoft":
+        return False
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT CAST(SERVERPROPERTY('Babelfish') AS int)")
+        return bool(cursor.fetchone()[0])
+
+
 def _stand_in_for_missing_driver() -> None:
     """pyodbc cannot be imported on a machine without ODBC, yet compiling needs none of it."""
     try:

@@ -11,6 +11,7 @@ import pytest
 from django.db import DatabaseError
 
 from benchmarks import erp_data, floor, ingestion, servers
+from tests.sql_server import is_babelfish
 
 LINES = 200
 
@@ -188,6 +189,8 @@ def test_a_scratch_database_is_gone_afterwards_whatever_happened(server: servers
         with server.scratch_database("test") as url:
             connected.append((url, servers.connect(url)))
             connected[0][1].ensure_connection()
+            if is_babelfish(connected[0][1]):
+                connected[0][1].close()  # it cannot throw anybody out
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -45,6 +45,7 @@ from apps.po.lifecycle import Status
 from apps.po.models import POLine
 from tests.chunks import chunks_of
 from tests.erp import _allow_connecting
+from tests.sql_server import is_babelfish
 
 T = TypeVar("T")
 
@@ -61,15 +62,6 @@ def server(transactional_db: None) -> None:
             "SQLite in memory has one connection; run on a server, see TEST_POSTGRES_URL. "
             "tests/test_crash.py has SQLite files and processes."
         )
-
-
-def ignores_lock_hints() -> bool:
-    """Whether this is Babelfish, which speaks TDS with PostgreSQL's locks."""
-    if connection.vendor != "microsoft":
-        return False
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT CAST(SERVERPROPERTY('Babelfish') AS int)")
-        return bool(cursor.fetchone()[0])
 
 
 class Elsewhere:
@@ -304,7 +296,7 @@ class TestAPersonWrites:
     def test_a_status_that_a_person_moves_meanwhile_is_not_overwritten(
         self, erp: ErpTable, elsewhere: Elsewhere
     ) -> None:
-        if ignores_lock_hints():
+        if is_babelfish(connection):
             pytest.skip("Babelfish ignores UPDLOCK, with which SQL Server holds the line")
         held = Held("diff")
         night = elsewhere.start(lambda: run(held))
