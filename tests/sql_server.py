@@ -33,7 +33,7 @@ def sql_server_sql(queryset: QuerySet[Any]) -> str:
 
 
 def is_babelfish(connection: BaseDatabaseWrapper) -> bool:
-    """Whether this is Babelfish, which speaks TDS with PostgreSQL's locks and without ALTER DATABASE."""
+    """Whether this is Babelfish: TDS, with PostgreSQL's locks and without ALTER DATABASE."""
     if connection.vendor != "microsoft":
         return False
     with connection.cursor() as cursor:
