@@ -12,14 +12,14 @@ from typing import Any
 
 import environ
 
+from po_tracking.environment import env
+
 PYODBC, MSSQL_PYTHON = "pyodbc", "mssql-python"
 FREETDS = "FreeTDS"
 _NEWEST_MICROSOFT = "ODBC Driver 18 for SQL Server"
 _MICROSOFT = re.compile(r"ODBC Driver (\d+) for SQL Server")
 # FreeTDS calls encryption by other words.
 _FREETDS_ENCRYPTION = {"yes": "require", "no": "off", "strict": "strict"}
-
-env = environ.Env()
 
 
 def configure(config: dict[str, Any], *, intent: str | None) -> None:

@@ -255,6 +255,30 @@ def test_every_database_address_of_the_example_file_is_understood(url: str) -> N
     assert "://" not in database["NAME"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("WEB_THREADS", "eight"), ("MSSQL_CONNECT_TIMEOUT", "long")]
+)
+def test_a_value_of_the_wrong_kind_is_refused_by_the_name_of_its_variable(
+    load: Load, name: str, value: str
+) -> None:
+    with pytest.raises(ImproperlyConfigured, match=f'{name} is "{value}"'):
+        load("production", **GOOD | {"DATABASE_URL": "mssql://po@host/po", name: value})
+
+
+def test_a_wrong_setting_of_the_driver_is_told_as_that_and_not_as_a_wrong_password(
+    load: Load,
+) -> None:
+    wrong = GOOD | {"DATABASE_URL": "mssql://po@host/po", "MSSQL_DRIVER": "odbc"}
+    with pytest.raises(ImproperlyConfigured, match='understood: MSSQL_DRIVER is "odbc"'):
+        load("production", **wrong)
+
+
+def test_a_wrong_address_of_the_erp_is_told_by_its_name_without_its_password(load: Load) -> None:
+    with pytest.raises(ImproperlyConfigured, match="ERP_DATABASE_URL cannot be") as caught:
+        load("base", ERP_DATABASE_URL="postgres://reader:half/of/it@host/erp")
+    assert "half" not in str(caught.value)
+
+
 class TestSqlServer:
     """Which driver speaks to SQL Server, and what it is told."""
 

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import environ
+from django.core.exceptions import ImproperlyConfigured
 
 from po_tracking.databases import erp_database
+from po_tracking.environment import env
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 
-env = environ.Env()
 ENV_FILE: str = env.str("ENV_FILE", default=str(BASE_DIR / ".env"))
 # The real environment wins over the file. "utf-8-sig" because Windows editors may write a mark.
 env.read_env(ENV_FILE, encoding="utf-8-sig")
@@ -85,7 +85,10 @@ RECENT_HOURS: int = env.int("RECENT_HOURS", default=24)
 DATABASES: dict[str, dict[str, Any]] = {}
 ERP_DATABASE_URL: str = env.str("ERP_DATABASE_URL", default="")
 if ERP_DATABASE_URL:
-    DATABASES["erp"] = erp_database(ERP_DATABASE_URL)
+    try:
+        DATABASES["erp"] = erp_database(ERP_DATABASE_URL)
+    except ImproperlyConfigured as error:
+        raise ImproperlyConfigured(f"ERP_DATABASE_URL cannot be understood: {error}") from None
 DATABASE_ROUTERS = ["apps.ingestion.erp.router.ErpRouter"]
 ERP_MAPPING_FILE: str = env.str("ERP_MAPPING_FILE", default="")
 # Only for an ERP whose login cannot be restricted: check_erp then warns instead of refusing.

@@ -3,9 +3,10 @@
 from urllib.parse import quote
 
 from po_tracking.databases import application_database, erp_database
+from po_tracking.environment import env
 
 from .base import *  # noqa: F403  # a settings module is its names
-from .base import BASE_DIR, DATABASES, INSTALLED_APPS, env
+from .base import BASE_DIR, DATABASES, INSTALLED_APPS
 
 DEBUG = True
 SECRET_KEY = env.str("SECRET_KEY", default="development-only-not-a-secret")

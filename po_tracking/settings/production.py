@@ -5,9 +5,10 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from po_tracking.databases import application_database
+from po_tracking.environment import env
 
 from .base import *  # noqa: F403  # a settings module is its names
-from .base import ALLOWED_HOSTS, DATABASES, ENV_FILE, SECRET_KEY, env
+from .base import ALLOWED_HOSTS, DATABASES, ENV_FILE, SECRET_KEY
 
 _database_url = env.str("DATABASE_URL", default="")
 _database: dict[str, Any] = {}
@@ -26,11 +27,8 @@ if not _database_url:
 else:
     try:
         _database = application_database(_database_url)
-    except (ImproperlyConfigured, ValueError):  # whose text may hold a part of the password
-        _problems.append(
-            "DATABASE_URL cannot be understood. Write it as .env.example shows, with the special "
-            "characters of the password percent-encoded."
-        )
+    except ImproperlyConfigured as error:
+        _problems.append(f"DATABASE_URL cannot be understood: {error}")
 if _database.get("ENGINE") == "django.db.backends.sqlite3" and not env.bool(
     "ALLOW_SQLITE_IN_PRODUCTION", default=False
 ):

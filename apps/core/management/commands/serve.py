@@ -92,6 +92,9 @@ def _open(address: str) -> socket.socket:
             "this machine, for example 127.0.0.1:8000."
         ) from error
     listener = socket.socket(family, kind, protocol)
+    if family == socket.AF_INET6:
+        # Else a proxy on IPv4 would come as ::ffff:127.0.0.1, which no setting names.
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     if sys.platform == "win32":
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
     else:  # else the port stays closed for a minute after each restart
