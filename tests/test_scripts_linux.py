@@ -278,6 +278,17 @@ def test_the_first_call_makes_an_env_file_to_fill_in_and_stops(machine: Machine)
 
 @needs_bash
 @pytest.mark.process
+def test_the_same_call_goes_on_when_the_env_file_is_filled_in(machine: Machine) -> None:
+    first = machine.install()
+    assert first.returncode == 1
+    assert f"Then run: {machine.home}/scripts/linux/install.sh" in first.stderr
+    result = machine.install()
+    assert result.returncode == 0, result.stderr
+    assert machine.active == {"po-tracking.service", "po-tracking-backup.timer"}
+
+
+@needs_bash
+@pytest.mark.process
 def test_an_installation_goes_through_all_steps_in_order(filled_in: Machine) -> None:
     result = filled_in.install()
     assert result.returncode == 0, result.stderr
@@ -555,13 +566,33 @@ def test_when_the_way_back_fails_too_it_says_what_to_do_and_can_be_finished(
     result = machine.update(version)
     assert result.returncode == 3
     assert "THE WAY BACK FAILED" in result.stderr
-    assert f"{machine.home}/scripts/linux/update.sh back" in result.stderr
+    assert f"{machine.home}/.before/update.sh back" in result.stderr
     assert f"{machine.home}/var/backup-1" in result.stderr
     assert machine.active == set()  # nobody works on a half-restored database
 
     machine.fails()
     assert machine.update("back", typed="yes\n").returncode == 0
     assert machine.calls("restore") == [restore]
+    assert is_version_1_again(machine)
+
+
+@needs_bash
+@pytest.mark.process
+@pytest.mark.parametrize("lost", [["scripts", ".venv"], [".venv"]])
+def test_an_update_that_was_cut_off_at_its_worst_can_be_taken_back(
+    installed: tuple[Machine, str], lost: list[str]
+) -> None:
+    machine, version = installed
+    assert machine.update(version).returncode == 0
+    # As after a power cut: neither the old nor the new of these is in its place.
+    for name in lost:
+        shutil.rmtree(machine.home / name)
+    before = machine.home / ".before"
+    if "scripts" not in lost:
+        assert machine.update("back").returncode == 0
+    else:
+        result = machine.run(before / "update.sh", "back")
+        assert result.returncode == 0, result.stderr
     assert is_version_1_again(machine)
 
 
@@ -640,6 +671,19 @@ def test_a_version_that_git_does_not_know_is_told(installed: tuple[Machine, str]
     result = machine.update("v3")
     assert result.returncode == 1
     assert "git knows no version v3. Known ones: v1 v2" in result.stderr
+    assert machine.active == RUNNING
+
+
+@needs_bash
+@pytest.mark.process
+@pytest.mark.parametrize("installed", ["git"], indirect=True)
+def test_a_branch_is_no_version_because_fetching_does_not_move_it(
+    installed: tuple[Machine, str],
+) -> None:
+    machine, _ = installed
+    result = machine.update("main")
+    assert result.returncode == 1
+    assert "main is a branch. Name a tag or a commit" in result.stderr
     assert machine.active == RUNNING
 
 

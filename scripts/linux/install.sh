@@ -61,7 +61,8 @@ put_code() {
         return
     fi
     mkdir -p "$home"
-    [ ! -e "$home/manage.py" ] || stop "There is another PO Tracking in $home." \
+    # Without a virtual environment it is only what an earlier call of this script has copied.
+    [ ! -e "$home/.venv" ] || stop "There is another PO Tracking in $home." \
         "To install a new version there, use $home/scripts/linux/update.sh."
     (cd "$source_folder" && tar -cf - --exclude=./.venv --exclude=./.env --exclude=./var .) |
         tar -xf - -C "$home"
@@ -72,7 +73,7 @@ check_settings() {
         cp "$home/.env.example" "$home/.env"
         set_permissions
         stop "$home/.env was made now, with no setting in it yet. Fill it in:" \
-            "at least SECRET_KEY, ALLOWED_HOSTS and DATABASE_URL. Then run install.sh again."
+            "at least SECRET_KEY, ALLOWED_HOSTS and DATABASE_URL. Then run: $home/scripts/linux/install.sh"
     fi
 }
 
@@ -87,7 +88,8 @@ prepare_database() {
 
 start_service() {
     put_units
-    systemctl enable --now "$web"
+    systemctl enable "$web"
+    systemctl restart "$web" # it may run with the settings of before
     if ! is_read_only; then
         systemctl enable --now "$backup_timer"
     fi

@@ -15,9 +15,15 @@
 # shellcheck disable=SC2317 # `step` calls functions by name
 set -uo pipefail
 
-home=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# Of the two copies, .before/update.sh is there even if the update was cut off at its worst.
+if [ "${here##*/}" = .before ]; then
+    home=${here%/*}
+else
+    home=$(cd "$here/../.." && pwd)
+fi
 # shellcheck source-path=SCRIPTDIR source=_common.sh
-. "$home/scripts/linux/_common.sh"
+. "$here/_common.sh"
 
 before=$home/.before
 # Of the installation, not of a version.
@@ -47,8 +53,11 @@ is_busy() {
 
 check_installation() {
     [ "$(id -u)" -eq 0 ] || refuse "update.sh stops and starts a service, so it must run as root."
-    [ -x "$home/.venv/bin/python" ] || refuse "No virtual environment in $home/.venv." \
-        "Install first: $home/scripts/linux/install.sh"
+    # An update that was cut off half-way (a power cut) may have left none; going back brings it back.
+    [ -x "$home/.venv/bin/python" ] || { [ "$version" = back ] && [ -e "$before/venv" ]; } ||
+        refuse "No virtual environment in $home/.venv." \
+            "After an update that was cut off: $before/update.sh back" \
+            "On a new machine, install first: $home/scripts/linux/install.sh"
     [ -e "$home/.env" ] || refuse "There is no $home/.env."
     [ -e "$unit_folder/$web" ] || refuse "There is no $unit_folder/$web." \
         "Install first: $home/scripts/linux/install.sh"
@@ -78,6 +87,10 @@ check_version() {
     git -C "$home" diff --quiet HEAD || refuse "Files of PO Tracking were changed in $home:" \
         "$(git -C "$home" status --short --untracked-files=no)" "Take the changes back first."
     git -C "$home" fetch --quiet --tags || refuse "The new version could not be fetched: see above."
+    # A branch is not moved by fetching, so the update would stay where it is.
+    if git -C "$home" show-ref --quiet --verify "refs/heads/$version"; then
+        refuse "$version is a branch. Name a tag or a commit, for example: origin/$version"
+    fi
     git -C "$home" cat-file -e "$version^{commit}" 2>/dev/null ||
         refuse "git knows no version $version. Known ones: $(git -C "$home" tag | tail -5 | xargs)"
 }
@@ -122,6 +135,7 @@ back_up() {
 }
 
 note_version() {
+    cp "$home/scripts/linux/update.sh" "$home/scripts/linux/_common.sh" "$before.new/"
     if [ -d "$version" ]; then
         local name
         find "$version" -mindepth 1 -maxdepth 1 -printf '%f\n' |
@@ -248,8 +262,9 @@ go_back() {
         step "systemd units" put_units &&
         step "Starting" start_services "$before" &&
         rm -f "$before/migrated" && return
+    systemctl stop "$run_timer" "$backup_timer" "$web"
     complain "THE WAY BACK FAILED: PO Tracking is stopped and must be repaired by hand." \
-        "Correct what the message above says, then run: $home/scripts/linux/update.sh back" \
+        "Correct what the message above says, then run: $before/update.sh back" \
         "The version from before is kept in $before." \
         "The backup of the database: $(backup_folder)"
     exit 3
@@ -293,11 +308,14 @@ main() {
     trap '' HUP
     trap 'interrupted=yes' INT TERM
     stop_services
-    if ! step "Backup" back_up || ! note_version; then
+    if ! step "Backup" back_up; then
         start_services "$before.new"
         refuse "Without a backup there is no update."
     fi
-    rm -rf "$before" && mv "$before.new" "$before"
+    if ! note_version || ! rm -rf "$before" || ! mv "$before.new" "$before"; then
+        start_services "$before.new"
+        refuse "The folder $before cannot be made anew: see above."
+    fi
     if update; then
         say "Updated to $version. The version from before is kept in $before; to go back to it:" \
             "  $home/scripts/linux/update.sh back"
