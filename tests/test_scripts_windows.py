@@ -7,6 +7,7 @@ In the runs, Python, git, schtasks, nssm and the like are fakes that write down 
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -242,6 +243,7 @@ exit /b 0
     "git": NOTE
     + r"""if exist "%MACHINE%\fail\git %1" exit /b 1
 if "%1"=="symbolic-ref" exit /b 1
+if "%1"=="show-ref" goto branch
 if "%1"=="checkout" goto checkout
 if "%2"=="HEAD" echo abc123
 exit /b 0
@@ -249,6 +251,9 @@ exit /b 0
 rd /s /q apps
 xcopy "%MACHINE%\%~4" "%CD%" /E /Q /Y >nul
 exit /b 0
+:branch
+if exist "%MACHINE%\fail\is a branch" exit /b 0
+exit /b 1
 """,
 }
 # `git checkout --quiet --detach v2` and `git checkout --quiet --force abc123` give these.
@@ -662,7 +667,8 @@ def test_the_task_of_the_web_application_never_ends_and_comes_back(tmp_path: Pat
     task = task_xml(tmp_path, "web", "startup")
     assert task.find(f"{TASK}Triggers/{TASK}BootTrigger") is not None
     assert value(task, "Settings", "ExecutionTimeLimit") == "PT0S"
-    assert value(task, "Settings", "RestartOnFailure", "Interval") == "PT1M"
+    assert value(task, "Triggers", "BootTrigger", "Repetition", "Interval") == "PT1M"
+    assert value(task, "Settings", "MultipleInstancesPolicy") == "IgnoreNew"
     # Python itself and no script between, so that ending the task ends the server.
     command = value(task, "Actions", "Exec", "Command")
     assert command is not None
@@ -836,6 +842,32 @@ def test_when_the_way_back_fails_too_it_says_what_to_do_and_can_be_finished(
 
 
 @pytest.mark.process
+def test_an_update_that_was_cut_off_without_an_environment_can_be_taken_back(
+    installed: tuple[Machine, str],
+) -> None:
+    machine, version = installed
+    assert machine.run("update.bat", version).returncode == 0
+    shutil.rmtree(machine.home / ".venv")  # the new one was not made yet
+    assert machine.run("update.bat", version).returncode == 1
+    result = machine.run("update.bat", "back")
+    assert result.returncode == 0, result.stderr
+    assert is_version(machine, "1")
+
+
+@pytest.mark.process
+def test_what_was_started_again_is_stopped_before_the_code_goes_back(
+    installed: tuple[Machine, str],
+) -> None:
+    machine, version = installed
+    assert machine.run("update.bat", version).returncode == 0
+    assert machine.run("update.bat", "back").returncode == 0
+    log = machine.log
+    stops = [log.index(f'schtasks /End /TN "PO Tracking {task}"') for task in ("web", "ingestion")]
+    assert max(stops) < log.index("1: manage.py collectstatic --noinput")
+    assert is_version(machine, "1")
+
+
+@pytest.mark.process
 def test_an_update_can_be_taken_back_later_but_not_without_a_yes(
     installed: tuple[Machine, str],
 ) -> None:
@@ -883,6 +915,7 @@ def test_a_sick_installation_is_not_updated_unless_told(installed: tuple[Machine
         ("git diff", "were changed by hand"),
         ("git fetch", "could not be fetched"),
         ("git rev-parse", "git knows no version v2"),
+        ("is a branch", "v2 is a branch. Name a tag or a commit"),
     ],
 )
 def test_what_git_says_stops_an_update_before_it_begins(

@@ -5,7 +5,8 @@ rem
 rem   install_service.bat ACCOUNT      for example COMPANY\svc-po-tracking
 rem   install_service.bat remove
 rem
-rem nssm.exe (nssm.cc) is looked for where the variable NSSM says, in this folder, and on the PATH.
+rem nssm.exe (nssm.cc) is looked for where the variable NSSM says, in the folder var, and on the PATH.
+rem Not here: an update replaces this folder, and the service would lose its program.
 rem Exit codes: 0 done, 1 failed, 2 wrong usage.
 setlocal
 rem A variable of this name would hide the real exit code.
@@ -20,7 +21,7 @@ call net session >nul 2>&1
 if errorlevel 1 goto no_administrator
 if /i "%account%"=="remove" goto remove
 if not exist ".venv\Scripts\activate.bat" goto no_venv
-if not defined NSSM if exist "%~dp0nssm.exe" set "NSSM=%~dp0nssm.exe"
+if not defined NSSM if exist "%~dp0..\..\var\nssm.exe" set "NSSM=%~dp0..\..\var\nssm.exe"
 if defined NSSM goto have_nssm
 call where nssm.exe >nul 2>&1
 if errorlevel 1 goto as_task

@@ -21,8 +21,14 @@ DAILY = """<CalendarTrigger>
       <StartBoundary>2020-01-01T{when}:00</StartBoundary>
       <ScheduleByDay><DaysInterval>1</DaysInterval></ScheduleByDay>
     </CalendarTrigger>"""
-AT_STARTUP = "<BootTrigger><Delay>PT30S</Delay></BootTrigger>"  # the network takes its time
-RESTART = "<RestartOnFailure><Interval>PT1M</Interval><Count>255</Count></RestartOnFailure>"
+# The network takes its time; and each minute again, which is ignored while it runs. Windows' own
+# RestartOnFailure heeds no exit code.
+AT_STARTUP = """<BootTrigger>
+      <Repetition>
+        <Interval>PT1M</Interval><StopAtDurationEnd>false</StopAtDurationEnd>
+      </Repetition>
+      <Delay>PT30S</Delay>
+    </BootTrigger>"""
 
 TASK = """<?xml version="1.0" encoding="UTF-16"?>
 <Task version="1.2" xmlns="http://schemas.microsoft.com/windows/2004/02/mit/task">
@@ -35,7 +41,6 @@ TASK = """<?xml version="1.0" encoding="UTF-16"?>
     <DisallowStartIfOnBatteries>false</DisallowStartIfOnBatteries>
     <StopIfGoingOnBatteries>false</StopIfGoingOnBatteries>
     <StartWhenAvailable>true</StartWhenAvailable>
-    {restart}
     <ExecutionTimeLimit>{limit}</ExecutionTimeLimit>
   </Settings>
   <Actions>
@@ -81,7 +86,6 @@ def task(kind: str, when: str) -> str:
     return TASK.format(
         description=description,
         trigger=AT_STARTUP if kind == "web" else DAILY.format(when=when),
-        restart=RESTART if kind == "web" else "",
         limit="PT0S" if kind == "web" else "PT12H",
         command=escape(command),
         arguments=escape(arguments),

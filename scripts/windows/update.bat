@@ -35,7 +35,13 @@ pushd "%~2"
 call net session >nul 2>&1
 if errorlevel 1 goto no_administrator
 if not exist "manage.py" goto no_folder
-if not exist ".venv\Scripts\activate.bat" goto no_venv
+if exist ".venv\Scripts\activate.bat" goto venv_checked
+rem An update that was cut off half-way may have left none; going back brings it back.
+if /i not "%version%"=="back" goto no_venv
+if not exist ".before\venv\*" goto no_venv
+:venv_checked
+rem "set /p" reads what Python writes: both in the code page of the console, whatever the path holds.
+set "PYTHONIOENCODING=oem"
 if not defined DJANGO_SETTINGS_MODULE set "DJANGO_SETTINGS_MODULE=po_tracking.settings.production"
 set "read_only="
 if /i "%DJANGO_SETTINGS_MODULE%"=="po_tracking.settings.production_eu" set "read_only=yes"
@@ -49,10 +55,14 @@ if not exist ".git\*" goto no_clone
 call git --version >nul 2>&1
 if errorlevel 1 goto no_git
 call git diff --quiet HEAD
+if errorlevel 2 goto no_fetch
 if errorlevel 1 goto changed
 call git fetch --quiet --tags
 if errorlevel 1 goto no_fetch
-call git rev-parse --quiet --verify "%version%" >nul
+rem A branch is not moved by fetching, so the update would stay where it is.
+call git show-ref --quiet --verify "refs/heads/%version%"
+if not errorlevel 1 goto branch
+call git rev-parse --quiet --verify "%version%:manage.py" >nul
 if errorlevel 1 goto unknown_version
 set "by_git=yes"
 goto version_checked
@@ -92,7 +102,7 @@ if not defined backup goto no_backup
 if defined by_git call :note_commit
 if not defined by_git dir /b /a "%version%" >".before.new\names"
 if exist ".before\*" rd /s /q ".before"
-if exist ".before\*" goto no_backup
+if exist ".before\*" goto no_before
 ren ".before.new" ".before"
 
 rem --- the update ---------------------------------------------------------------------------------
@@ -153,7 +163,6 @@ set "answer="
 set /p answer=Type yes to go on: 
 if /i not "%answer%"=="yes" goto not_confirmed
 :confirmed
-call :stop_web
 call :go_back
 if errorlevel 1 goto back_failed
 echo The version from before runs again.
@@ -161,6 +170,7 @@ popd
 exit /b 0
 
 :back_failed
+call :stop_all
 echo %step%: failed. 1>&2
 echo THE WAY BACK FAILED: PO Tracking is stopped and must be repaired by hand. 1>&2
 echo Correct what the message above says, then run: "%CD%\scripts\windows\update.bat" back 1>&2
@@ -191,6 +201,18 @@ call :stop_task backup
 :stop_web
 call net stop PO-Tracking >nul 2>&1
 call schtasks /End /TN "PO Tracking web" >nul 2>&1
+exit /b 0
+
+rem Before going back: whatever was started again meanwhile, and a nightly run, which leaves nothing
+rem half-applied. What shall run in the end is enabled in the end.
+:stop_all
+call :stop_web
+for %%t in (web ingestion backup) do call :end_task %%t
+exit /b 0
+
+:end_task
+call schtasks /Change /TN "PO Tracking %1" /DISABLE >nul 2>&1
+call schtasks /End /TN "PO Tracking %1" >nul 2>&1
 exit /b 0
 
 rem A task that somebody has disabled stays so.
@@ -295,6 +317,7 @@ exit /b 0
 
 rem Its steps may be repeated: what is back already is left alone.
 :go_back
+call :stop_all
 set "step=The code from before"
 echo %step% ...
 call :put_code_back
@@ -349,9 +372,13 @@ exit /b 0
 
 :put_venv_back
 if not exist ".before\venv\*" exit /b 0
-call :remove ".venv"
+if exist ".venv.bad\*" call :remove ".venv.bad"
+if exist ".venv\*" ren ".venv" ".venv.bad"
+rem A program in it still runs: nothing may be moved into what is left of it.
+if exist ".venv\*" exit /b 1
 move ".before\venv" ".venv" >nul
 if exist ".before\venv\*" exit /b 1
+call :remove ".venv.bad"
 exit /b 0
 
 :restore_database
@@ -376,7 +403,8 @@ echo No PO Tracking in "%CD%": update.bat belongs into the folder scripts\window
 goto refused
 
 :no_venv
-echo No virtual environment in "%CD%\.venv". Run scripts\windows\install.bat first. 1>&2
+echo No virtual environment in "%CD%\.venv". Run scripts\windows\install.bat first. After an update 1>&2
+echo that was cut off, run instead: "%CD%\scripts\windows\update.bat" back 1>&2
 goto refused
 
 :no_clone
@@ -394,6 +422,10 @@ goto refused
 
 :no_fetch
 echo The new version could not be fetched: see above. 1>&2
+goto refused
+
+:branch
+echo %version% is a branch. Name a tag or a commit, for example: origin/%version% 1>&2
 goto refused
 
 :unknown_version
@@ -423,6 +455,10 @@ goto refused
 
 :busy
 echo Something still runs in "%CD%\.venv", most likely a nightly run. Wait until it has ended. 1>&2
+goto restart
+
+:no_before
+echo The folder "%CD%\.before" of the last update cannot be removed: a file in it is in use. 1>&2
 goto restart
 
 :no_backup
