@@ -751,6 +751,7 @@ def test_an_update_backs_up_with_the_old_code_and_migrates_with_the_new(
         "2: manage.py migrate --noinput",
         "2: manage.py collectstatic --noinput",
         "2: manage.py doctor",
+        "2: manage.py serve --probe 30",
     ]
     assert is_version(machine, "2")
     assert 'update.bat" back' in result.stdout
@@ -818,6 +819,16 @@ def test_a_service_that_does_not_start_is_a_failure(installed: tuple[Machine, st
     machine.fails("2 net start")
     assert machine.run("update.bat", version).returncode == 1
     assert machine.log.count("net start PO-Tracking") == 2
+    assert is_version(machine, "1")
+
+
+@pytest.mark.process
+def test_a_web_application_that_does_not_answer_is_a_failure(
+    installed: tuple[Machine, str],
+) -> None:
+    machine, version = installed
+    machine.fails("2 serve")
+    assert machine.run("update.bat", version).returncode == 1
     assert is_version(machine, "1")
 
 

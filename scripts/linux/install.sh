@@ -113,6 +113,7 @@ main() {
     prepare_database
     manage collectstatic --noinput
     start_service
+    manage serve --probe 30 || stop "Installed, but the service $web does not answer: systemctl status $web"
     say "Installed in $home. The web application runs as the service $web."
     if ! manage doctor; then
         say "doctor found something to do: see above, and docs/operations.md."

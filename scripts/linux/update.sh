@@ -189,8 +189,7 @@ answers() {
 is_up() {
     start_services "$before" || return 1
     grep -qx "$web" "$before/running" || return 0
-    sleep "${PO_TRACKING_WAIT:-5}" # a process that cannot live has died by then
-    systemctl is-active --quiet "$web"
+    manage serve --probe 30
 }
 
 # step NAME COMMAND...: says which one failed.

@@ -140,6 +140,8 @@ set "step=Starting"
 echo %step% ...
 call :start_services
 if errorlevel 1 goto update_failed
+call :web_answers
+if errorlevel 1 goto update_failed
 echo Updated to %version%. The version from before is kept in .before; to go back to it:
 echo   "%CD%\scripts\windows\update.bat" back
 popd
@@ -244,6 +246,17 @@ exit /b 0
 :start_service
 call net start PO-Tracking
 if errorlevel 1 set "start_failed=yes"
+exit /b 0
+
+rem Windows says "started" of a program that dies a moment later.
+:web_answers
+find "web" ".before\running" >nul
+if not errorlevel 1 goto ask_web
+find "service" ".before\running" >nul
+if errorlevel 1 exit /b 0
+:ask_web
+call :python manage.py serve --probe 30
+if errorlevel 1 exit /b 1
 exit /b 0
 
 :note_commit

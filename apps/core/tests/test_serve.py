@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -216,3 +217,18 @@ def test_a_setting_that_makes_no_sense_is_told_in_words(
     setattr(settings, name, value)
     with pytest.raises(CommandError, match=said):
         call_command("serve")
+
+
+@pytest.mark.process
+def test_the_probe_finds_a_server_that_answers(tmp_path: Path, settings: Settings) -> None:
+    with serving(tmp_path) as server:
+        settings.WEB_LISTEN = f"127.0.0.1:{server.port}"
+        call_command("serve", "--probe", "10")
+
+
+def test_the_probe_says_that_nobody_answers(settings: Settings) -> None:
+    with closing(socket.socket()) as unused:
+        unused.bind(("127.0.0.1", 0))
+        settings.WEB_LISTEN = f"127.0.0.1:{unused.getsockname()[1]}"
+        with pytest.raises(CommandError, match="does not answer on"):
+            call_command("serve", "--probe", "0")

@@ -1,8 +1,11 @@
-"""Serves the web application with Waitress, until SIGTERM or Ctrl+C.
+"""Serves the web application with Waitress, until SIGTERM or Ctrl+C; or looks whether it is served.
 
 Steps: opens the address of WEB_LISTEN, then serves on it with WEB_THREADS threads. When asked to
 stop, it takes no new requests and gives those at work five seconds to end. Exit codes: 0 stopped as
 asked, 1 could not start, 2 wrong usage.
+
+With --probe SECONDS it serves nothing, but asks WEB_LISTEN until it answers: 0 it does, 1 it does
+not within that time. Install and update end with that.
 
 What a proxy in front (IIS, nginx) says about the browser, its address, host name and scheme, is
 believed only if the connection comes from WEB_TRUSTED_PROXY. Waitress then corrects the request
@@ -17,12 +20,14 @@ import ipaddress
 import signal
 import socket
 import sys
+import time
+from http.client import HTTPConnection, HTTPException
 from types import FrameType
 from typing import Any, NoReturn
 
 import waitress
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.wsgi import get_wsgi_application
 
 # A supplier's file is far smaller. IIS and nginx are told the same (scripts/windows/web.config).
@@ -35,7 +40,19 @@ _STOP_SIGNALS = ("SIGTERM", "SIGINT", "SIGBREAK")  # the last one is Windows' ow
 class Command(BaseCommand):
     help = "Serves the web application; the address and all else come from the settings WEB_*."
 
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--probe",
+            type=int,
+            metavar="SECONDS",
+            help="serve nothing; wait so long for the one that is started to answer",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["probe"] is not None:
+            _probe(settings.WEB_LISTEN, options["probe"])
+            self.stdout.write(f"The web application answers on {settings.WEB_LISTEN}.")
+            return
         threads = _threads(settings.WEB_THREADS)
         proxy = _trusted_proxy(settings.WEB_TRUSTED_PROXY)
         listener = _open(settings.WEB_LISTEN)
@@ -64,6 +81,34 @@ class Command(BaseCommand):
         server.run()  # comes back when _stop has been called
         listener.close()
         self.stdout.write("PO Tracking has stopped.")
+
+
+def _probe(address: str, seconds: int) -> None:
+    """Waits until something speaks HTTP there; raises CommandError when the time is over.
+
+    Whatever it answers: a database that is down is doctor's to tell.
+    """
+    host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if host in ("", "0.0.0.0", "::"):  # noqa: S104  # "everywhere" is asked here
+        host = "localhost"
+    until = time.monotonic() + seconds
+    while True:
+        link = HTTPConnection(host, int(port), timeout=5)
+        try:
+            link.request("GET", "/healthz")
+            link.getresponse()
+        except (OSError, HTTPException) as error:
+            if time.monotonic() >= until:
+                raise CommandError(
+                    f"The web application does not answer on {address} ({error}). Look into "
+                    "application.log, or start it by hand: manage.py serve"
+                ) from error
+            time.sleep(0.5)
+        else:
+            return
+        finally:
+            link.close()
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
