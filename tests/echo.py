@@ -3,6 +3,7 @@
 import sys
 import time
 
+from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.middleware.csrf import get_token
 from django.urls import path
@@ -30,4 +31,7 @@ def slow(request: HttpRequest) -> HttpResponse:
     return HttpResponse("in the end")
 
 
-urlpatterns = [path("echo", echo), path("slow", slow)]
+urlpatterns = [
+    path("echo", login_not_required(echo)),
+    path("slow", login_not_required(slow)),
+]

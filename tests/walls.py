@@ -26,7 +26,10 @@ DEMO = "demo"
 EVERYWHERE = "__init__ apps models querysets services filters columns forms views urls"
 # ... and what only one app has, because nobody else needs it.
 OWN_FILES = {
-    "core": ("checks clock database_errors decorators fields htmx logs middleware redaction roles"),
+    "core": (
+        "checks clock context_processors database_errors decorators fields htmx logs middleware "
+        "redaction roles"
+    ),
     "core/management": "",
     "core/bulk": "postgresql sqlite sqlserver target",
     "accounts": "scope",

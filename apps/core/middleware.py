@@ -1,4 +1,5 @@
-"""What every request gets: an id, and one line in the log."""
+"""What every request gets: an id and a line in the log; a session that ends when nobody uses it; a
+user; and, on the read-only instance, no writing."""
 
 from __future__ import annotations
 
@@ -6,10 +7,21 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 from django.conf import settings
+from django.contrib.auth import SESSION_KEY
+from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.backends.db import SessionStore
+from django.core import signing
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.crypto import salted_hmac
+from django.utils.http import urlencode
+from django.utils.translation import gettext as _
 
+from apps.core.htmx import is_htmx, page_of, redirect_whole_page, toast_only, wants_fragment
 from apps.core.logs import correlation
 
 logger = logging.getLogger(__name__)
@@ -57,3 +69,104 @@ def _log(request: HttpRequest, response: HttpResponse, milliseconds: int) -> Non
         milliseconds,
         extra=fields,
     )
+
+
+class IdleSession:
+    """Ends a session in which nobody asked for anything for SESSION_IDLE_SECONDS.
+
+    The moment of the last request is in a signed cookie of its own, which each answer renews, and
+    not in the session's row: reading a page must not write, and a page must not wait for a night
+    that is being applied. Without that cookie, or with one that is too old or of another session,
+    the session counts for nothing.
+    """
+
+    COOKIE = "last_seen"
+    SALT = "apps.core.middleware.IdleSession"
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if settings.SESSION_COOKIE_NAME in request.COOKIES and not self._is_awake(request):
+            request.session = SessionStore()
+        response = self.get_response(request)
+        session: SessionBase | None = getattr(request, "session", None)  # /healthz removes it
+        if session is not None and SESSION_KEY in session:
+            response.set_signed_cookie(
+                self.COOKIE,
+                _mark_of(session),
+                salt=self.SALT,
+                max_age=settings.SESSION_IDLE_SECONDS,
+                secure=settings.SESSION_COOKIE_SECURE,
+                httponly=True,
+                samesite="Lax",
+            )
+        elif session is not None and self.COOKIE in request.COOKIES:
+            response.delete_cookie(self.COOKIE, samesite="Lax")
+        return response
+
+    def _is_awake(self, request: HttpRequest) -> bool:
+        try:
+            seen = request.get_signed_cookie(
+                self.COOKIE, salt=self.SALT, max_age=settings.SESSION_IDLE_SECONDS
+            )
+        except (KeyError, signing.BadSignature):  # SignatureExpired is one
+            return False
+        return seen == _mark_of(request.session)
+
+
+def _mark_of(session: SessionBase) -> str:
+    """What stands for the session without giving it away."""
+    return salted_hmac(IdleSession.SALT, session.session_key or "").hexdigest()
+
+
+class SignInRequired:
+    """Nothing without signing in, but for views marked `login_not_required`; and what was shown to
+    somebody is kept by no cache, where the Back button would show it to the next person.
+
+    A person whose session ended in the middle of a page signs in and comes back to that page.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        user = getattr(request, "_cached_user", None)  # only if somebody asked, as in _log
+        if user is not None and user.is_authenticated and "Cache-Control" not in response:
+            response["Cache-Control"] = "private, no-store"
+        return response
+
+    def process_view(
+        self, request: HttpRequest, view_func: Any, args: Any, kwargs: Any
+    ) -> HttpResponse | None:
+        # The mark first: /healthz must answer without a database, and so without a user.
+        if not getattr(view_func, "login_required", True) or request.user.is_authenticated:
+            return None
+        page = page_of(request)
+        url = reverse(settings.LOGIN_URL)
+        if page not in ("", "/"):
+            url = f"{url}?{urlencode({'next': page})}"
+        return redirect_whole_page(url) if is_htmx(request) else redirect(url)
+
+
+class ReadOnlyInstance:
+    """On an instance whose database is a replica, refuses what would write, and says so."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_view(
+        self, request: HttpRequest, view_func: Any, args: Any, kwargs: Any
+    ) -> HttpResponse | None:
+        if not settings.READ_ONLY or request.method in ("GET", "HEAD", "OPTIONS"):
+            return None
+        if getattr(view_func, "works_read_only", False):
+            return None
+        if wants_fragment(request):
+            text = _("This is the read-only copy: nothing can be changed here. Nothing was saved.")
+            return toast_only("error", text, status=403)
+        return render(request, "read_only.html", status=403)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.utils import timezone
 from rich import box
 from rich.console import Console
@@ -87,6 +88,15 @@ class Standing:
     def has_failed_since(self) -> bool:
         """Whether the newest run failed or stopped, so that the applied one is not the newest."""
         return self.newest is not None and (self.stopped or self.newest.status == RunStatus.FAILED)
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether a run should have been applied since the last one that was
+        (INGESTION_EXPECTED_EVERY_HOURS). Not before the first one: nobody knows when it is due."""
+        if self.applied is None or self.applied.finished_at is None:
+            return False
+        age = timezone.now() - self.applied.finished_at
+        return age > timedelta(hours=settings.INGESTION_EXPECTED_EVERY_HOURS)
 
 
 def last_runs(limit: int) -> list[dict[str, Any]]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import threading
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from typing import Any
 
-from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db import Error as AnyDatabaseError
 from django.utils import timezone
@@ -67,7 +65,7 @@ def look() -> Health:
         age_seconds=round(age.total_seconds()),
     )
     status = "degraded" if standing.has_failed_since else "ok"
-    if age > timedelta(hours=settings.INGESTION_EXPECTED_EVERY_HOURS):
+    if standing.is_overdue:
         status = "error"
     return Health(status=status, database="ok", last_run=last_run)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import cache_control
 from django.views.decorators.csrf import csrf_exempt
@@ -10,6 +11,7 @@ from django.views.decorators.http import require_safe
 from apps.operations.health import health
 
 
+@login_not_required
 @csrf_exempt  # it changes nothing, so a POST is answered 405 like any other method
 @require_safe
 @cache_control(no_store=True)

@@ -11,7 +11,8 @@ from .base import BASE_DIR, DATABASES, INSTALLED_APPS
 DEBUG = True
 SECRET_KEY = env.str("SECRET_KEY", default="development-only-not-a-secret")
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
-INSTALLED_APPS = [*INSTALLED_APPS, "apps.demo"]
+# whitenoise serves the static files under runserver, too, so that there is one way only.
+INSTALLED_APPS = ["whitenoise.runserver_nostatic", *INSTALLED_APPS, "apps.demo"]
 
 # Without an environment: the demo's databases, in a folder of their own.
 _var = BASE_DIR / "var"

@@ -4,12 +4,31 @@ from po_tracking.databases import application_database
 from po_tracking.environment import env
 
 from .production import *  # noqa: F403  # a settings module is its names
-from .production import DATABASES
+from .production import DATABASES, MIDDLEWARE, SESSION_IDLE_SECONDS
 
 DATABASES.pop("erp", None)
 ERP_DATABASE_URL = ""
 ERP_MAPPING_FILE = ""
 DATABASES["default"] = application_database(env.str("DATABASE_URL"), read_only=True)
 
-# The replica stores no sessions.
+# Nothing can be written: each view that would is refused, and says so.
+READ_ONLY = True
+
+# The replica stores no sessions: they are signed cookies, whose age Django checks itself. Each
+# answer renews them.
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+SESSION_COOKIE_AGE = SESSION_IDLE_SECONDS
+SESSION_SAVE_EVERY_REQUEST = True
+MIDDLEWARE = [name for name in MIDDLEWARE if name != "apps.core.middleware.IdleSession"]
+
+# Nor failed sign-ins: they are counted in memory. There is one process (manage.py serve), so all of
+# it sees the same numbers, which is what axes.W001 is in doubt about. The room is for many names: a
+# full cache would forget failures.
+AXES_HANDLER = "axes.handlers.cache.AxesCacheHandler"
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    }
+}
+SILENCED_SYSTEM_CHECKS = ["axes.W001"]

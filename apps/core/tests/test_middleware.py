@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory, override_settings
 from django.urls import path
@@ -34,10 +35,10 @@ def is_out_of_order(request: HttpRequest) -> HttpResponse:
 
 
 urlpatterns = [
-    path("works", says_who_asks),
-    path("breaks", breaks),
-    path("out-of-order", is_out_of_order),
-    path("healthz", says_who_asks),
+    path("works", login_not_required(says_who_asks)),
+    path("breaks", login_not_required(breaks)),
+    path("out-of-order", login_not_required(is_out_of_order)),
+    path("healthz", login_not_required(says_who_asks)),
 ]
 
 

@@ -7,6 +7,7 @@ import io
 import pytest
 from django.contrib.auth import authenticate
 from django.core.management import CommandError, call_command
+from django.http import HttpRequest
 
 from apps.accounts.models import Role, User
 from apps.audit import services as audit
@@ -48,7 +49,7 @@ def test_the_new_administrator_can_sign_in_and_is_no_superuser(
 ) -> None:
     types(monkeypatch, PASSWORD, PASSWORD)
     assert '"katrin" can sign in now' in create("katrin", "--email", "katrin@example.com")
-    user = authenticate(username="katrin", password=PASSWORD)
+    user = authenticate(HttpRequest(), username="katrin", password=PASSWORD)
     assert isinstance(user, User)
     assert (user.role, user.email) == (Role.ADMIN, "katrin@example.com")
     assert user.is_active
@@ -82,13 +83,13 @@ def test_without_its_audit_event_there_is_no_user(monkeypatch: pytest.MonkeyPatc
 def test_a_script_gives_the_password_in_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(create_admin.PASSWORD_VARIABLE, PASSWORD)
     create("katrin")
-    assert authenticate(username="katrin", password=PASSWORD)
+    assert authenticate(HttpRequest(), username="katrin", password=PASSWORD)
 
 
 def test_a_script_gives_the_password_on_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{PASSWORD}\r\nand more\n"))
     create("katrin", "--password-stdin")
-    assert authenticate(username="katrin", password=PASSWORD)
+    assert authenticate(HttpRequest(), username="katrin", password=PASSWORD)
 
 
 @pytest.mark.parametrize(

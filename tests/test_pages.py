@@ -1,0 +1,304 @@
+"""Every address of the application for every role: who gets in; and that looking writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
+from django.db import connection
+from django.http import HttpRequest, HttpResponse
+from django.test import Client, RequestFactory, override_settings
+from django.urls import URLPattern, URLResolver, get_resolver, path
+from django_htmx.middleware import HtmxMiddleware
+
+from apps.accounts.models import Role, User
+from apps.core.decorators import role_required
+from apps.core.htmx import page_or_fragment, wants_fragment
+from apps.ingestion.models import RunStatus
+from po_tracking import urls
+from tests.factories import IngestionRunFactory, POLineFactory, SupplierFactory, UserFactory
+
+pytestmark = pytest.mark.django_db
+
+HTMX = {"HX-Request": "true"}
+ANONYMOUS, NO_ROLE = "anonymous", "no role"
+PEOPLE = (ANONYMOUS, NO_ROLE, *Role.values)
+
+TO_SIGN_IN, HOME = "to sign-in", "to the start page"
+EVERYBODY_INSIDE: dict[str, int | str] = {
+    ANONYMOUS: TO_SIGN_IN,
+    **dict.fromkeys((NO_ROLE, *Role.values), 200),
+}
+# What a GET of each named address answers to whom. A new address needs a line here.
+EXPECTED: dict[str, dict[str, int | str]] = {
+    "healthz": dict.fromkeys(PEOPLE, 200),
+    "sign_in": {**dict.fromkeys(PEOPLE, HOME), ANONYMOUS: 200},
+    "sign_out": {**dict.fromkeys(PEOPLE, 405), ANONYMOUS: TO_SIGN_IN},
+    "change_password": EVERYBODY_INSIDE,
+    "start": EVERYBODY_INSIDE,
+}
+
+
+def addresses(patterns: list[Any] | None = None, prefix: str = "/") -> Iterator[tuple[str, str]]:
+    """Name and path of every pattern, nested ones included."""
+    for pattern in get_resolver().url_patterns if patterns is None else patterns:
+        route = f"{prefix}{pattern.pattern}"
+        if isinstance(pattern, URLResolver):
+            yield from addresses(pattern.url_patterns, route)
+        else:
+            assert isinstance(pattern, URLPattern)
+            yield str(pattern.name), route
+
+
+ADDRESSES = dict(addresses())
+
+
+def person(who: str) -> Client:
+    client = Client()
+    if who != ANONYMOUS:
+        role = "" if who == NO_ROLE else who
+        sign_in(client, UserFactory.create(role=role))
+    return client
+
+
+def sign_in(client: Client, user: User) -> None:
+    """Through the page, because a session alone is not awake."""
+    user.set_password("a long and unusual one")
+    user.save()
+    data = {"username": user.username, "password": "a long and unusual one"}
+    assert client.post("/sign-in/", data).status_code == 302
+
+
+def told(answer: Any) -> int | str:
+    if answer.status_code == 302:
+        return TO_SIGN_IN if answer["Location"].startswith("/sign-in/") else HOME
+    status: int = answer.status_code
+    return status
+
+
+def test_every_address_has_a_name_and_stands_in_the_table() -> None:
+    assert EXPECTED.keys() == ADDRESSES.keys()
+    assert all(answers.keys() == {*PEOPLE} for answers in EXPECTED.values())
+
+
+@pytest.mark.parametrize("who", PEOPLE)
+@pytest.mark.parametrize("name", EXPECTED)
+def test_each_address_answers_each_role_as_the_table_says(name: str, who: str) -> None:
+    assert told(person(who).get(ADDRESSES[name])) == EXPECTED[name][who]
+
+
+def only_reads(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+    assert sql.lstrip("( ").upper().startswith("SELECT"), f"a page wrote: {sql}"
+    return execute(sql, params, many, context)
+
+
+@pytest.mark.parametrize("method", ["get", "head", "options"])
+@pytest.mark.parametrize("headers", [{}, HTMX], ids=["page", "part"])
+@pytest.mark.parametrize("who", PEOPLE)
+def test_looking_writes_nothing(who: str, headers: dict[str, str], method: str) -> None:
+    IngestionRunFactory.create()
+    POLineFactory.create()
+    client = person(who)
+    with connection.execute_wrapper(only_reads):
+        for address in ADDRESSES.values():
+            getattr(client, method)(address, headers=headers)
+            getattr(client, method)("/nowhere/", headers=headers)
+
+
+def test_every_page_forbids_whatever_is_inline_or_from_elsewhere() -> None:
+    for who in (ANONYMOUS, Role.ADMIN):
+        client = person(who)
+        for address in (*ADDRESSES.values(), "/nowhere/"):
+            answer = client.get(address)
+            policy = answer["Content-Security-Policy"].split("; ")
+            assert "default-src 'self'" in policy
+            assert not [part for part in policy if "unsafe" in part or "http" in part]
+            page = answer.content.decode()
+            assert "<style" not in page
+            assert " style=" not in page
+            assert "<script>" not in page
+            assert " onclick=" not in page
+
+
+# --- the start page -------------------------------------------------------------------------------
+
+
+def test_the_start_page_counts_only_what_the_user_may_see() -> None:
+    IngestionRunFactory.create()
+    mine, other = SupplierFactory.create_batch(2)
+    POLineFactory.create_batch(2, supplier=mine)
+    POLineFactory.create_batch(3, supplier=other)
+    client = Client()
+    sign_in(client, UserFactory.create(role=Role.EXPEDITOR, suppliers=[mine]))
+    assert client.get("/").context["open"] == 2
+    assert person(Role.PLANNER).get("/").context["open"] == 5
+    assert "no suppliers for you" in person(NO_ROLE).get("/").content.decode()
+
+
+def test_before_the_first_night_the_start_page_says_how_to_begin() -> None:
+    page = person(Role.ADMIN).get("/").content.decode()
+    assert "There are no ERP data yet." in page
+    assert "run_ingestion --baseline" in page
+
+
+def test_every_page_tells_how_old_the_data_are_and_when_a_night_is_missing() -> None:
+    run = IngestionRunFactory.create()
+    client = person(Role.PLANNER)
+    page = client.get("/password/").content.decode()
+    assert f"ERP data of {run.effective_at:%Y-%m-%d %H:%M}" in page
+    assert "The last ingestion is missing." in page  # the night is months ago
+    with override_settings(INGESTION_EXPECTED_EVERY_HOURS=24 * 365 * 100):
+        assert "banner-warning" not in client.get("/password/").content.decode()
+        IngestionRunFactory.create(status=RunStatus.FAILED)
+        assert "The last ingestion failed." in client.get("/password/").content.decode()
+
+
+# --- what is not allowed, not there, or broken ----------------------------------------------------
+
+
+@role_required(Role.ADMIN)
+def for_admins(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("inside")
+
+
+def breaks(request: HttpRequest) -> HttpResponse:
+    raise ValueError("a secret")
+
+
+def is_suspicious(request: HttpRequest) -> HttpResponse:
+    raise SuspiciousOperation("odd")
+
+
+@login_not_required
+@role_required(Role.PLANNER)
+def carelessly_open(request: HttpRequest) -> HttpResponse:
+    raise PermissionDenied
+
+
+urlpatterns = [
+    *urls.urlpatterns,
+    path("for-admins/", for_admins),
+    path("breaks/", breaks),
+    path("suspicious/", is_suspicious),
+    path("careless/", carelessly_open),
+]
+handler400, handler403 = urls.handler400, urls.handler403
+handler404, handler500 = urls.handler404, urls.handler500
+
+
+@pytest.fixture
+def with_odd_pages() -> Iterator[None]:
+    with override_settings(ROOT_URLCONF=__name__):
+        yield
+
+
+@pytest.mark.usefixtures("with_odd_pages")
+@pytest.mark.parametrize(
+    ("who", "status"),
+    [(Role.ADMIN, 200), (Role.PLANNER, 403), (Role.EXPEDITOR, 403), (NO_ROLE, 403)],
+)
+def test_a_view_for_a_role_lets_only_this_role_in(who: str, status: int) -> None:
+    assert person(who).get("/for-admins/").status_code == status
+
+
+@pytest.mark.usefixtures("with_odd_pages")
+def test_a_role_is_asked_for_even_where_signing_in_is_not() -> None:
+    assert person(ANONYMOUS).get("/careless/").status_code == 403
+
+
+@pytest.mark.usefixtures("with_odd_pages")
+@pytest.mark.parametrize(
+    ("address", "status", "said"),
+    [
+        ("/for-admins/", 403, "Your role does not allow this"),
+        ("/nowhere/", 404, "This is not"),
+        ("/suspicious/", 400, "not understood"),
+        ("/breaks/", 500, "This did not work"),
+    ],
+)
+def test_what_went_wrong_is_a_page_in_the_frame_and_a_toast_for_a_part_of_a_page(
+    address: str, status: int, said: str
+) -> None:
+    client = person(Role.PLANNER)
+    client.raise_request_exception = False
+    page = client.get(address)
+    assert page.status_code == status
+    assert said in page.content.decode()
+    assert 'class="chrome"' in page.content.decode()
+    assert "a secret" not in page.content.decode()
+
+    part = client.get(address, headers=HTMX)
+    assert part.status_code == status
+    assert part.content == b""
+    assert part["HX-Reswap"] == "none"
+    assert said in part["HX-Trigger"]
+
+    again = client.get(address, headers={**HTMX, "HX-History-Restore-Request": "true"})
+    assert said in again.content.decode()
+
+
+@pytest.mark.usefixtures("with_odd_pages")
+def test_an_error_gives_the_number_under_which_the_log_has_it() -> None:
+    client = person(Role.PLANNER)
+    client.raise_request_exception = False
+    answer = client.get("/breaks/")
+    assert answer["X-Request-ID"] in answer.content.decode()
+
+
+def test_a_form_with_the_secret_of_another_session_is_refused_in_words() -> None:
+    client = Client(enforce_csrf_checks=True)
+    answer = client.post("/sign-in/", {"username": "x", "password": "y"})
+    assert answer.status_code == 403
+    assert "This page is too old" in answer.content.decode()
+
+
+# --- pages and parts of them ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "part"),
+    [
+        ({}, False),
+        (HTMX, True),
+        ({**HTMX, "HX-Boosted": "true"}, False),
+        ({**HTMX, "HX-History-Restore-Request": "true"}, False),
+    ],
+)
+def test_only_a_request_for_a_part_gets_a_part(
+    rf: RequestFactory, headers: dict[str, str], part: bool
+) -> None:
+    def view(request: HttpRequest) -> HttpResponse:
+        assert wants_fragment(request) is part
+        return page_or_fragment(request, "400.html", "_partials/_to_start.html", {})
+
+    answer = HtmxMiddleware(view)(rf.get("/", headers=headers))
+    assert isinstance(answer, HttpResponse)
+    assert (b"<html" not in answer.content) is part
+    assert "HX-Request" in answer["Vary"]
+
+
+# --- the read-only instance -----------------------------------------------------------------------
+
+
+@override_settings(READ_ONLY=True)
+def test_a_copy_that_cannot_write_refuses_and_says_so() -> None:
+    client = person(Role.PLANNER)
+    refused = client.post("/password/", {"old_password": "x"})
+    assert refused.status_code == 403
+    assert "Nothing was saved" in refused.content.decode()
+    part = client.post("/password/", headers=HTMX)
+    assert part.status_code == 403
+    assert "read-only copy" in part["HX-Trigger"]
+    page = client.get("/").content.decode()
+    assert "This is the read-only copy." in page
+    assert 'href="/password/"' not in page
+    assert "<form" not in client.get("/password/").content.decode().split("<main")[1]
+    assert client.post("/sign-out/").status_code == 302
+
+
+def test_no_admin_site_of_django_is_installed() -> None:
+    assert "django.contrib.admin" not in settings.INSTALLED_APPS
