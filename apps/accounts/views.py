@@ -62,8 +62,8 @@ def change_password(request: HttpRequest) -> HttpResponse:
     """A person's own password; the session goes on, the person's others end."""
     user = request.user
     assert isinstance(user, User)  # nobody comes here without signing in
-    form = PasswordForm(user, request.POST or None)
-    if request.method == "POST" and form.is_valid():
+    form = PasswordForm(user, request.POST if request.method == "POST" else None)
+    if form.is_valid():
         services.change_own_password(actor=user, password=form.cleaned_data["new_password1"])
         update_session_auth_hash(request, user)
         messages.success(request, _("Your password is changed."))

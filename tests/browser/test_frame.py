@@ -1,0 +1,163 @@
+"""Signing in and out, and the frame around every page, in a browser."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.utils import timezone
+
+from apps.accounts.models import Role
+from apps.core.middleware import IdleSession
+from tests.browser.conftest import Screen, make_user
+from tests.factories import IngestionRunFactory, POLineFactory, SupplierFactory
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.process]
+
+
+@pytest.fixture
+def lines() -> None:
+    now = timezone.now()
+    IngestionRunFactory.create(finished_at=now, effective_at=now)
+    POLineFactory.create_batch(3, supplier=SupplierFactory.create())
+
+
+@pytest.mark.usefixtures("lines")
+@pytest.mark.parametrize("role", [*Role, ""])
+def test_each_role_signs_in_and_out_by_keyboard(screen: Screen, role: Role | str) -> None:
+    user = make_user(role)
+    screen.open("/")
+    assert screen.path() == "/sign-in/"
+    screen.sign_in(user)
+    screen.page.wait_for_url(f"{screen.address}/")
+    header = screen.page.get_by_role("banner")
+    assert user.username in header.inner_text()
+    assert user.get_role_display() in header.inner_text()
+    screen.page.get_by_role("button", name="Sign out").press("Enter")
+    screen.page.wait_for_url("**/sign-in/")
+    screen.page.go_back()
+    assert screen.path() == "/sign-in/"
+
+
+def test_a_wrong_password_keeps_the_name_and_shows_what_to_do(screen: Screen) -> None:
+    user = make_user()
+    screen.open("/sign-in/")
+    screen.sign_in(user, "wrong")
+    screen.page.get_by_role("alert").wait_for()
+    assert "Name or password is wrong" in screen.page.get_by_role("alert").inner_text()
+    assert screen.page.get_by_label("User name").input_value() == user.username
+    assert screen.barriers() == []
+
+
+def test_a_session_that_ended_leads_back_to_the_same_page(screen: Screen) -> None:
+    user = make_user()
+    screen.open("/sign-in/")
+    screen.sign_in(user)
+    screen.page.wait_for_url(f"{screen.address}/")
+    screen.open("/password/")
+    screen.page.context.clear_cookies(name=IdleSession.COOKIE)
+    # A part of the page is asked for, as a table does when it is sorted.
+    screen.page.evaluate("htmx.ajax('GET', '/', '#main')")
+    screen.page.wait_for_url("**/sign-in/?next=%2Fpassword%2F")
+    assert "You come back to where you were" in screen.page.inner_text("main")
+    screen.sign_in(user)
+    screen.page.wait_for_url(f"{screen.address}/password/")
+
+
+@pytest.mark.usefixtures("lines")
+def test_a_part_that_is_refused_is_told_at_the_top_right_until_it_is_dismissed(
+    screen: Screen,
+) -> None:
+    user = make_user()
+    screen.open("/sign-in/")
+    screen.sign_in(user)
+    screen.page.wait_for_url(f"{screen.address}/")
+    screen.expected = {404}
+    screen.page.evaluate("htmx.ajax('GET', '/nowhere/', '#main')")
+    toast = screen.page.get_by_role("alert")
+    toast.wait_for()
+    assert "This is not there, or not for you" in toast.inner_text()
+    assert screen.page.get_by_role("heading", name="Purchase-order lines").is_visible()
+    assert screen.barriers() == []
+    toast.get_by_role("button", name="Close").click()
+    assert toast.count() == 0
+
+
+def test_a_form_sent_by_htmx_carries_the_secret_that_django_wants(screen: Screen) -> None:
+    screen.open("/sign-in/")
+    screen.sign_in(make_user())
+    screen.page.wait_for_url(f"{screen.address}/")
+    screen.page.evaluate("htmx.ajax('POST', '/password/', {target: '#main', select: 'main'})")
+    screen.page.get_by_text("This field is required.").first.wait_for()
+
+
+def test_the_first_key_leads_past_the_navbar(screen: Screen) -> None:
+    screen.open("/sign-in/")
+    screen.sign_in(make_user())
+    screen.page.wait_for_url(f"{screen.address}/")
+    screen.page.keyboard.press("Tab")
+    link = screen.page.get_by_role("link", name="Skip to the content")
+    assert link.evaluate("element => element === document.activeElement")
+    box = link.bounding_box()
+    assert box is not None
+    assert box["y"] >= 0  # it can be seen
+    screen.page.keyboard.press("Enter")
+    assert screen.page.evaluate("document.activeElement.id") == "main"
+
+
+def test_a_new_password_is_told_and_the_message_goes_by_itself(screen: Screen) -> None:
+    screen.open("/password/")
+    screen.sign_in(make_user())
+    page = screen.page
+    page.wait_for_url(f"{screen.address}/password/")
+    assert screen.barriers() == []
+    page.get_by_label("Old password").fill("a long and unusual one")
+    page.get_by_label("New password", exact=False).first.fill("an even longer and stranger one")
+    page.get_by_label("New password confirmation").fill("something else")
+    page.get_by_role("button", name="Change password").click()
+    page.locator(".errorlist").wait_for()
+    assert screen.barriers() == []
+    focused = page.evaluate("document.activeElement.name")
+    assert focused == "new_password2"  # a person goes on where it is wrong
+    page.get_by_label("Old password").fill("a long and unusual one")
+    page.get_by_label("New password", exact=False).first.fill("an even longer and stranger one")
+    page.get_by_label("New password confirmation").fill("an even longer and stranger one")
+    page.get_by_role("button", name="Change password").click()
+    told = page.get_by_text("Your password is changed.")
+    told.wait_for()
+    assert screen.barriers() == []
+    told.wait_for(state="detached")
+
+
+@pytest.mark.usefixtures("lines")
+@pytest.mark.parametrize("width", [768, 1280, 1920])
+def test_no_page_keeps_anybody_from_using_it_nor_is_wider_than_the_window(
+    screen: Screen, width: int, settings: Any
+) -> None:
+    page = screen.page
+    page.set_viewport_size({"width": width, "height": 900})
+    screen.open("/sign-in/")
+    assert screen.barriers() == []
+    screen.sign_in(make_user(Role.ADMIN, first_name="Katharina", last_name="von Hohenstein-Berg"))
+    page.wait_for_url(f"{screen.address}/")
+    settings.INGESTION_EXPECTED_EVERY_HOURS = -1  # so that there is a banner
+    screen.expected = {403, 404, 405}
+    for path in ("/", "/password/", "/nowhere/"):
+        screen.open(path)
+        assert screen.barriers() == [], path
+        inside = page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert inside, f"{path} is wider than {width}"
+
+
+def test_the_cookies_are_for_http_only_and_for_this_site(screen: Screen) -> None:
+    screen.open("/sign-in/")
+    screen.sign_in(make_user())
+    screen.page.wait_for_url(f"{screen.address}/")
+    cookies: dict[str, Any] = {c["name"]: c for c in screen.page.context.cookies()}
+    for name in (settings.SESSION_COOKIE_NAME, IdleSession.COOKIE):
+        assert cookies[name]["httpOnly"]
+        assert cookies[name]["sameSite"] == "Lax"
+    lasts = cookies[IdleSession.COOKIE]["expires"] - timezone.now().timestamp()
+    assert abs(lasts - timedelta(minutes=30).total_seconds()) < 60
