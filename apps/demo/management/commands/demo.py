@@ -2,7 +2,9 @@
 
 Steps: make the application's database, write the simulated ERP, run the baseline, map most item
 codes, then let the ERP live and run the ingestion night by night, each as the real command in a
-process of its own; print the nights and the last report, and say how to look at the data.
+process of its own; print the nights and the last report; see to it that a person of each role can
+sign in, print their names and passwords, and serve the pages until Ctrl+C. Development settings
+only: others do not have this command.
 """
 
 from __future__ import annotations
@@ -25,9 +27,10 @@ from django.db import connection
 
 from apps.core.clock import business_today
 from apps.demo.market import XrefRow
+from apps.demo.people import PEOPLE, settle_people
 from apps.demo.sqlite_erp import CUSTOM_COLUMNS
 from apps.demo.world import World
-from apps.ingestion.management.output import console_of
+from apps.ingestion.management.output import actor, console_of
 from apps.ingestion.report import Report
 
 # (heading, width, what of the report)
@@ -61,7 +64,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--no-serve",
             action="store_true",
-            help="end after the nights (this version serves no pages)",
+            help="end here, without serving the pages",
         )
         parser.add_argument("--fresh", action="store_true", help="throw away an earlier demo first")
 
@@ -86,8 +89,13 @@ class Command(BaseCommand):
             )
         else:
             self.console.print("The demo is there already (--fresh makes it anew).")
+            call_command("migrate", verbosity=0)  # an earlier version may have made it
             call_command("ingestion_history", stdout=self.stdout)
+        settle_people(actor=actor())
         self._say_how_to_look()
+        self._say_who_can_sign_in()
+        if not options["no_serve"]:
+            call_command("serve", stdout=self.stdout, stderr=self.stderr)
 
     def _build(self, demo: Demo, *, nights: int, lines: int, seed: int) -> None:
         self.console.print(
@@ -145,12 +153,18 @@ class Command(BaseCommand):
         if python.is_relative_to(settings.BASE_DIR):
             python = python.relative_to(settings.BASE_DIR)
         self.console.print(
-            "\nLook at it (the web pages come with a later release):\n"
+            "\nLook at it from the command line:\n"
             f"  {python} manage.py ingestion_history  the nights\n"
             f"  {python} manage.py check_erp          the ERP and its mapping\n"
             f"  {python} manage.py run_ingestion      once more: nothing is new\n"
             f"The application's database (SQLite): {connection.settings_dict['NAME']}"
         )
+
+    def _say_who_can_sign_in(self) -> None:
+        self.console.print("\nOr sign in with a browser (Ctrl+C ends the server), as")
+        for person in PEOPLE:
+            self.console.print(f"  {person.role.label:<14} {person.name:<8} {person.password}")
+        self.console.print()
 
 
 class Demo:
