@@ -64,6 +64,7 @@ class Screen:
 
     def sign_in(self, user: User, password: str = PASSWORD) -> None:
         """By keyboard, as the page invites to: the name has the focus."""
+        self.page.locator("[name=username]:focus").wait_for()  # a little later than the page itself
         self.page.keyboard.type(user.username)
         self.page.keyboard.press("Tab")
         self.page.keyboard.type(password)
