@@ -160,6 +160,14 @@ def test_europe_has_no_erp_and_keeps_sessions_in_cookies(load: Load) -> None:
     assert (settings.ERP_DATABASE_URL, settings.ERP_MAPPING_FILE) == ("", "")
     assert settings.SESSION_ENGINE == "django.contrib.sessions.backends.signed_cookies"
     assert settings.SESSION_COOKIE_AGE == 30 * 60
+    assert settings.READ_ONLY
+
+
+def test_a_session_is_idle_for_30_minutes_at_most_and_in_the_database(load: Load) -> None:
+    settings = load("production", **GOOD)
+    assert settings.SESSION_IDLE_SECONDS == 30 * 60
+    assert not hasattr(settings, "SESSION_ENGINE")  # Django's default: the database
+    assert not settings.READ_ONLY
 
 
 def test_europe_starts_only_where_production_would(load: Load) -> None:
