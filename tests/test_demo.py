@@ -59,8 +59,12 @@ def test_a_demo_that_is_started_again_takes_the_printed_passwords_again() -> Non
 @pytest.mark.django_db
 @pytest.mark.parametrize("serves", [True, False])
 def test_the_demo_prints_names_and_passwords_and_then_serves_unless_told_not_to(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], serves: bool
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    settings: Any,
+    serves: bool,
 ) -> None:
+    settings.DEBUG = True
     called: list[str] = []
 
     class Built:
@@ -80,6 +84,7 @@ def test_the_demo_prints_names_and_passwords_and_then_serves_unless_told_not_to(
         assert person.name in said
         assert person.password in said
     assert ("serve" in called) is serves
+    assert settings.DEBUG is not serves  # what is served has the error pages that users see
     assert called[0] == "migrate"
 
 

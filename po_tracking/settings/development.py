@@ -14,6 +14,9 @@ ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 # whitenoise serves the static files under runserver, too, so that there is one way only.
 INSTALLED_APPS = ["whitenoise.runserver_nostatic", *INSTALLED_APPS, "apps.demo"]
 
+# Static files from where they lie, without collectstatic, also where the demo switches DEBUG off.
+WHITENOISE_USE_FINDERS = True
+
 # Without an environment: the demo's databases, in a folder of their own.
 _var = BASE_DIR / "var"
 _var.mkdir(exist_ok=True)

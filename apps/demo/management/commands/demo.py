@@ -95,6 +95,8 @@ class Command(BaseCommand):
         self._say_how_to_look()
         self._say_who_can_sign_in()
         if not options["no_serve"]:
+            # The error pages that users see, and not Django's for developers.
+            settings.DEBUG = False
             call_command("serve", stdout=self.stdout, stderr=self.stderr)
 
     def _build(self, demo: Demo, *, nights: int, lines: int, seed: int) -> None:
