@@ -33,6 +33,7 @@ OWN_FILES = {
     "core/management": "",
     "core/bulk": "postgresql sqlite sqlserver target",
     "accounts": "scope",
+    "accounts/axes": "",  # the tables of django-axes, in one migration
     "audit": "append_only",
     "po": "business_days lifecycle milestones",
     "batches": "allocation lifecycle",

@@ -90,7 +90,7 @@ def _probe(address: str, seconds: int) -> None:
     """
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if host in ("", "0.0.0.0", "::"):  # noqa: S104  # "everywhere" is asked here
+    if host in ("", "0.0.0.0", "::"):  # noqa: S104  # asked on this machine
         host = "localhost"
     until = time.monotonic() + seconds
     while True:
