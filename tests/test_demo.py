@@ -16,6 +16,7 @@ from apps.accounts.models import Role, User
 from apps.audit.models import AuditEvent, EventType
 from apps.audit.services import Actor
 from apps.demo.management.commands import demo
+from apps.demo.market import XrefRow
 from apps.demo.people import PEOPLE, settle_people
 from apps.po.models import Supplier
 from tests.factories import SupplierFactory
@@ -105,3 +106,10 @@ def test_production_has_no_demo() -> None:
     )
     assert result.returncode == 1
     assert "Unknown command: 'demo'" in result.stderr
+
+
+@pytest.mark.django_db
+def test_in_a_small_world_only_suppliers_that_have_lines_get_a_cross_reference() -> None:
+    SupplierFactory.create(code="V1")
+    for_all, known, unknown = (XrefRow(code, "ITEM", "SKU", "") for code in (None, "V1", "V2"))
+    assert demo.of_known_suppliers([for_all, known, unknown]) == [for_all, known]

@@ -32,6 +32,7 @@ from apps.demo.sqlite_erp import CUSTOM_COLUMNS
 from apps.demo.world import World
 from apps.ingestion.management.output import actor, console_of
 from apps.ingestion.report import Report
+from apps.po.models import Supplier
 
 # (heading, width, what of the report)
 _COLUMNS: tuple[tuple[str, int, str], ...] = (
@@ -213,9 +214,18 @@ class Demo:
         with self._xref.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(("supplier", "item_code", "sku", "item"))
-            for entry in entries:
-                writer.writerow((entry.supplier_code or "", entry.item_code, entry.sku, entry.item))
+            writer.writerows(
+                (entry.supplier_code or "", entry.item_code, entry.sku, entry.item)
+                for entry in of_known_suppliers(entries)
+            )
         call_command("import_xref", str(self._xref), stdout=io.StringIO())
+
+
+def of_known_suppliers(entries: Iterable[XrefRow]) -> list[XrefRow]:
+    """Without those of suppliers that the application does not know yet: in a small world some have
+    no line, and the import refuses a supplier that no night has brought."""
+    known = {None, "", *Supplier.objects.values_list("code", flat=True)}
+    return [entry for entry in entries if entry.supplier_code in known]
 
 
 def _shown(value: object) -> str:
