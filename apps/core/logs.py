@@ -150,6 +150,7 @@ class RotatingFile(logging.FileHandler):
                 old.unlink()
 
     def _close_stream(self) -> None:
-        if self.stream is not None:
-            self.stream.close()
-            self.stream = None
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            with suppress(OSError):  # a full disk; the next line opens the file anew
+                stream.close()

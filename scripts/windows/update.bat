@@ -212,8 +212,12 @@ call :stop_web
 for %%t in (web ingestion backup) do call :end_task %%t
 exit /b 0
 
+rem Disabled is only what is enabled again in the end.
 :end_task
+find "%1" ".before\running" >nul
+if errorlevel 1 goto end_now
 call schtasks /Change /TN "PO Tracking %1" /DISABLE >nul 2>&1
+:end_now
 call schtasks /End /TN "PO Tracking %1" >nul 2>&1
 exit /b 0
 

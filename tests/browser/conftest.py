@@ -90,6 +90,8 @@ class Screen:
             self.complaints.append(f"console: {message.text}")
 
     def _failed(self, request: Request) -> None:
+        if request.failure == "net::ERR_ABORTED":
+            return  # the page was left before it had loaded all; what is blocked has other names
         self.complaints.append(f"request: {request.url} {request.failure}")
 
     def _answered(self, response: Response) -> None:

@@ -286,8 +286,9 @@ def _columns_by_select(name: str, connection: BaseDatabaseWrapper) -> dict[str, 
         else:
             schema = parts[-2] if len(parts) > 1 else None
             cursor.execute(
-                "SELECT column_name, data_type FROM information_schema.columns "
-                "WHERE table_name = %s AND (%s IS NULL OR table_schema = %s)",
+                # In capitals: where the collation tells case apart, the catalogue does too.
+                "SELECT COLUMN_NAME, DATA_TYPE FROM INFORMATION_SCHEMA.COLUMNS "
+                "WHERE TABLE_NAME = %s AND (%s IS NULL OR TABLE_SCHEMA = %s)",
                 [parts[-1], schema, schema],
             )
             types = dict(cursor.fetchall())
@@ -329,7 +330,7 @@ _TABLE_LISTS = {
         "WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND nspname NOT IN ('pg_catalog', "
         "'information_schema', 'pg_toast') AND has_any_column_privilege(pg_class.oid, 'SELECT')"
     ),
-    "microsoft": "SELECT table_schema, table_name FROM information_schema.tables",
+    "microsoft": "SELECT TABLE_SCHEMA, TABLE_NAME FROM INFORMATION_SCHEMA.TABLES",
 }
 
 
