@@ -31,6 +31,7 @@ from apps.ingestion.models import (
 from apps.ingestion.report import Report
 from apps.po.models import (
     APPLICATION_OWNED_FIELDS,
+    COMPUTED_FIELDS,
     CUSTOM_SLOTS,
     DERIVED_FIELDS,
     ERP_OWNED_FIELDS,
@@ -289,6 +290,7 @@ def test_every_field_of_a_line_has_exactly_one_owner() -> None:
         *KEY_FIELDS,
         *erp_owned,
         *DERIVED_FIELDS,
+        *COMPUTED_FIELDS,
         *SHARED_FIELDS,
         *APPLICATION_OWNED_FIELDS,
         *CUSTOM_SLOTS,

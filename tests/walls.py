@@ -35,7 +35,7 @@ OWN_FILES = {
     "accounts": "scope",
     "accounts/axes": "",  # the tables of django-axes, in one migration
     "audit": "append_only",
-    "po": "business_days lifecycle milestones",
+    "po": "badges business_days lifecycle quantities thresholds",
     "batches": "allocation lifecycle",
     "ingestion": (
         "pipeline context lease errors trouble snapshot snapshot_rows duplicates plausibility "

@@ -29,6 +29,7 @@ class EventType(models.TextChoices):
     XREF_IMPORTED = "xref_imported", "Cross-reference imported"
     SUPPLIER_RENAMED = "supplier_renamed", "Supplier renamed"
     CUSTOM_COLUMN_CONFIGURED = "custom_column_configured", "Custom column configured"
+    CUSTOM_COLUMN_UPDATED = "custom_column_updated", "Custom value entered"
     SNAPSHOTS_PRUNED = "snapshots_pruned", "Snapshots pruned"
     DATABASE_RESTORED = "database_restored", "Database restored"
     USER_CREATED = "user_created", "User created"
@@ -89,6 +90,7 @@ class AuditEvent(AppendOnlyModel):
     class Meta:
         indexes = [
             models.Index(fields=["po_line", "effective_at"], name="audit_line_effective"),
+            models.Index(fields=["effective_at", "po_line"], name="audit_effective"),
             models.Index(fields=["recorded_at"], name="audit_recorded"),
             models.Index(fields=["event_type", "recorded_at"], name="audit_type_recorded"),
             models.Index(fields=["correlation_id"], name="audit_correlation"),

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import uuid
 from decimal import Decimal
 
+from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Case, F, Q, Value, When
+from django.db.models.functions import Coalesce
 
 from apps.core.fields import KeyField
 from apps.po.lifecycle import Status
-from apps.po.querysets import POLineQuerySet, StatusChangeQuerySet, SupplierQuerySet
+from apps.po.querysets import (
+    POLineQuerySet,
+    SavedViewQuerySet,
+    StatusChangeQuerySet,
+    SupplierQuerySet,
+)
 
 
 def quantity_field(**kwargs: object) -> models.DecimalField[Decimal, Decimal]:
@@ -45,6 +53,15 @@ class Presence(models.TextChoices):
 ACTIVE = frozenset({Presence.PRESENT.value, Presence.AGED_OUT.value})
 
 
+# Statuses of a line on which something may still come.
+_OPEN_STATUSES = (
+    Status.PLANNED,
+    Status.IN_PRODUCTION,
+    Status.READY_TO_DISPATCH,
+    Status.PART_DELIVERED,
+)
+
+
 class SourceQuality(models.TextChoices):
     SUPPLIER_CONFIRMED = "supplier_confirmed", "Confirmed"
     EXPEDITOR_ESTIMATE = "expeditor_estimate", "Estimate"
@@ -74,6 +91,9 @@ APPLICATION_OWNED_FIELDS = (
     "ready_quantity",
     "last_expeditor_update",
 )
+
+# What the database itself works out, so that lists can be sorted and counted by index.
+COMPUTED_FIELDS = ("expected_date", "is_open", "last_touched_at")
 
 CUSTOM_KINDS = ("date", "text", "decimal")
 CUSTOM_SLOTS = tuple(f"custom_{kind}_{n}" for kind in CUSTOM_KINDS for n in range(1, 6))
@@ -163,6 +183,35 @@ class POLine(models.Model):
     )
     custom_field_set = models.CharField(max_length=32, blank=True, default="")
 
+    # Worked out by the database (COMPUTED_FIELDS).
+    expected_date = models.GeneratedField(
+        expression=Coalesce("ready_to_dispatch_date", "production_ready_date", "promised_date"),
+        output_field=models.DateField(null=True),
+        db_persist=True,
+    )
+    # rules.md "Status": what is late, at risk or stale is an open line. A line that aged out is not
+    # closed: its own quantities and status say that nothing more is to come.
+    # A number, 1 or 0, because mssql-django writes a computed boolean that SQL Server refuses.
+    is_open = models.GeneratedField(
+        expression=Case(
+            When(
+                presence__in=sorted(ACTIVE),
+                status__in=_OPEN_STATUSES,
+                ordered_quantity__gt=F("delivered_quantity"),
+                then=Value(1),
+            ),
+            default=Value(0),
+        ),
+        output_field=models.SmallIntegerField(),
+        db_persist=True,
+    )
+    # When an expeditor last spoke, else when the line was first seen: what staleness counts from.
+    last_touched_at = models.GeneratedField(
+        expression=Coalesce("last_expeditor_update", "first_seen_at"),
+        output_field=models.DateTimeField(),
+        db_persist=True,
+    )
+
     objects = POLineQuerySet.as_manager()
 
     class Meta:
@@ -187,6 +236,18 @@ class POLine(models.Model):
             models.Index(fields=["presence", "po_number", "line_number"], name="po_line_presence"),
             models.Index(fields=["last_run"], name="po_line_last_run"),
             models.Index(fields=["presence_run"], name="po_line_presence_run"),
+            # The list: late and at risk, no response, and the two dates one sorts by most. What
+            # only narrows is in the index too, so that counting reads nothing else.
+            models.Index(
+                fields=["is_open", "expected_date", "promised_date", "supplier"],
+                name="po_line_open_expected",
+            ),
+            models.Index(
+                fields=["is_open", "last_touched_at", "source_quality", "supplier"],
+                name="po_line_open_touched",
+            ),
+            models.Index(fields=["expected_date", "id"], name="po_line_expected"),
+            models.Index(fields=["promised_date", "id"], name="po_line_promised"),
         ]
 
     def __str__(self) -> str:
@@ -256,3 +317,64 @@ class CustomColumn(models.Model):
 
     def __str__(self) -> str:
         return f"{self.slot}: {self.label}"
+
+
+class Thresholds(models.Model):
+    """One row, made when an administrator first changes one: from when on a line is at risk, ageing
+    or stale, and what counts as recent. Until then the settings' values hold
+    (apps/po/thresholds.py)."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    at_risk_days = models.PositiveSmallIntegerField(help_text="Days, from today.")
+    ageing_business_days = models.PositiveSmallIntegerField(
+        help_text="Business days without an expeditor's update."
+    )
+    stale_business_days = models.PositiveSmallIntegerField(
+        help_text="Business days without an expeditor's update."
+    )
+    recent_hours = models.PositiveSmallIntegerField(help_text="Hours, up to now.")
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(id=1), name="thresholds_single_row"),
+            models.CheckConstraint(
+                condition=Q(ageing_business_days__lte=F("stale_business_days")),
+                name="thresholds_ageing_before_stale",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"at risk {self.at_risk_days}, stale {self.stale_business_days}"
+
+
+class ColumnChoice(models.Model):
+    """The columns of the list that a person chose, in their order (FR17c)."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="column_choice"
+    )
+    columns = models.JSONField(help_text="Array of column keys (apps/po/columns.py).")
+
+    def __str__(self) -> str:
+        return f"{self.user_id}: {len(self.columns)} columns"
+
+
+class SavedView(models.Model):
+    """Preset, filters, sorting and columns of the list under a name. Whoever has its address may
+    look through it: it narrows what the looking person may see, and shows nothing by itself."""
+
+    identifier = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="saved_views"
+    )
+    name = models.CharField(max_length=60)
+    query = models.TextField(blank=True, default="", help_text="The list's address after the ?.")
+
+    objects = SavedViewQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name", "id"]
+        constraints = [models.UniqueConstraint(fields=["user", "name"], name="saved_view_name")]
+
+    def __str__(self) -> str:
+        return self.name

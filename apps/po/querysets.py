@@ -8,25 +8,20 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Self
+from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser
 from django.db import models
-from django.db.models import Case, F, Q, Value, When
-from django.db.models.functions import Coalesce
+from django.db.models import F, Q
 
 from apps.accounts.models import User
 from apps.accounts.scope import supplier_scope
 from apps.audit.models import AuditEvent
 from apps.core.clock import start_of_business_day
 from apps.po.business_days import subtract_business_days
-from apps.po.lifecycle import Status
 
 if TYPE_CHECKING:
-    from apps.po.models import POLine, StatusChange, Supplier  # noqa: F401  # in the quoted types
-
-# A line that aged out is not closed: its own quantities and status say that it is not open.
-_OPEN_PRESENCES = ("present", "aged_out")
-_NOT_OPEN_STATUSES = (Status.FULLY_DELIVERED, Status.CLOSED, Status.CANCELLED)
+    from apps.po.models import POLine, SavedView, StatusChange, Supplier  # noqa: F401  # in the quoted types
 
 
 class SupplierQuerySet(models.QuerySet["Supplier"]):
@@ -50,24 +45,13 @@ class POLineQuerySet(models.QuerySet["POLine"]):
         """The lines on which something is still to come.
 
         Not fully delivered, closed or cancelled, neither by status nor in the ERP; not retired,
-        not absent; and more ordered than delivered.
+        not absent; and more ordered than delivered (POLine.is_open).
         """
-        return self.filter(
-            presence__in=_OPEN_PRESENCES, ordered_quantity__gt=F("delivered_quantity")
-        ).exclude(status__in=_NOT_OPEN_STATUSES)
-
-    def with_expected_date(self) -> Self:
-        """Annotates `expected_date`: the ready-to-dispatch milestone, else the production-ready
-        one, else the ERP's promised date, else NULL."""
-        return self.annotate(
-            expected_date=Coalesce(
-                "ready_to_dispatch_date", "production_ready_date", "promised_date"
-            )
-        )
+        return self.filter(is_open=1)
 
     def late(self, today: date) -> Self:
         """The open lines expected before today."""
-        return self.open_lines().with_expected_date().filter(expected_date__lt=today)
+        return self.open_lines().filter(expected_date__lt=today)
 
     def at_risk(self, today: date, days: int) -> Self:
         """The open lines that are not late, but expected within `days` days (today + `days`
@@ -75,9 +59,7 @@ class POLineQuerySet(models.QuerySet["POLine"]):
         soon_or_slipped = Q(expected_date__lte=today + timedelta(days=days)) | Q(
             expected_date__gt=F("promised_date")
         )
-        return (
-            self.open_lines().with_expected_date().filter(soon_or_slipped, expected_date__gte=today)
-        )
+        return self.open_lines().filter(soon_or_slipped, expected_date__gte=today)
 
     def stale(self, today: date, business_days: int) -> Self:
         """The open lines without an expeditor's update within `business_days` business days.
@@ -85,13 +67,14 @@ class POLineQuerySet(models.QuerySet["POLine"]):
         An update on the `business_days`th business day before today still counts; a line never
         updated counts from when it was first seen.
         """
-        return self.open_lines().filter(_stale(today, business_days))
+        return self.open_lines().filter(last_touched_at__lt=untouched_since(today, business_days))
 
     def no_response(self, today: date, business_days: int) -> Self:
         """The open lines whose supplier is to be asked: stale, or the latest source is "no
         supplier response" (requirements FR14 to FR16)."""
         return self.open_lines().filter(
-            _stale(today, business_days) | Q(source_quality="no_supplier_response")
+            Q(last_touched_at__lt=untouched_since(today, business_days))
+            | Q(source_quality="no_supplier_response")
         )
 
     def updated_recently(
@@ -107,15 +90,6 @@ class POLineQuerySet(models.QuerySet["POLine"]):
         )
         return self.filter(pk__in=events.values("po_line"))
 
-    def by_expected_date(self, *, descending: bool = False) -> Self:
-        """Sorted by expected date; lines without one last in both directions, ties by `pk`.
-
-        The engines disagree on where NULL sorts and SQL Server has no NULLS LAST: hence the rank.
-        """
-        rank = Case(When(expected_date__isnull=True, then=Value(1)), default=Value(0))
-        date_order = F("expected_date").desc() if descending else F("expected_date").asc()
-        return self.with_expected_date().order_by(rank, date_order, "pk")
-
 
 class StatusChangeQuerySet(models.QuerySet["StatusChange"]):
     def for_user(self, user: User | AnonymousUser | None) -> Self:
@@ -124,8 +98,21 @@ class StatusChangeQuerySet(models.QuerySet["StatusChange"]):
         return self.none() if scope is None else self.filter(scope)
 
 
-def _stale(today: date, business_days: int) -> Q:
-    """Last touched before the first moment of the earliest day that still counts."""
-    limit = start_of_business_day(subtract_business_days(today, business_days))
-    never_updated = Q(last_expeditor_update__isnull=True, first_seen_at__lt=limit)
-    return Q(last_expeditor_update__lt=limit) | never_updated
+class SavedViewQuerySet(models.QuerySet["SavedView"]):
+    def for_user(self, user: User | AnonymousUser | None) -> Self:
+        """The views that the user saved."""
+        if not isinstance(user, User) or not user.is_active:
+            return self.none()
+        return self.filter(user=user)
+
+    def shared(self, user: User | AnonymousUser | None, identifier: UUID) -> Self:
+        """The view of this address: everybody who may sign in may look through it."""
+        if not isinstance(user, User) or not user.is_active:
+            return self.none()
+        return self.filter(identifier=identifier)
+
+
+def untouched_since(today: date, business_days: int) -> datetime:
+    """The first moment of the earliest day that still counts: what was last touched before it has
+    gone without an update for `business_days` business days."""
+    return start_of_business_day(subtract_business_days(today, business_days))

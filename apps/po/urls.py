@@ -2,6 +2,6 @@
 
 from django.urls import path
 
-from apps.po import views
+from apps.po.views import start
 
-urlpatterns = [path("", views.start, name="start")]
+urlpatterns = [path("", start.start, name="start")]

@@ -164,6 +164,7 @@ TIME_ZONE = BUSINESS_TIME_ZONE
 BUSINESS_HOLIDAYS: list[str] = [day.strip() for day in env.list("BUSINESS_HOLIDAYS", default=[])]
 # Defaults until the settings page exists.
 AT_RISK_DAYS: int = env.int("AT_RISK_DAYS", default=7)
+AGEING_BUSINESS_DAYS: int = env.int("AGEING_BUSINESS_DAYS", default=3)
 STALE_BUSINESS_DAYS: int = env.int("STALE_BUSINESS_DAYS", default=5)
 RECENT_HOURS: int = env.int("RECENT_HOURS", default=24)
 

@@ -8,13 +8,13 @@ from django.db import IntegrityError, transaction
 
 from apps.po.models import (
     APPLICATION_OWNED_FIELDS,
+    COMPUTED_FIELDS,
     CUSTOM_SLOTS,
     DERIVED_FIELDS,
     ERP_OWNED_FIELDS,
     POLine,
     Presence,
 )
-from apps.po.querysets import _OPEN_PRESENCES
 from tests.factories import CustomColumnFactory, POLineFactory
 
 KEY = {"po_number": "PO1", "line_number": "10"}
@@ -79,11 +79,13 @@ def test_a_custom_column_names_an_erp_column_exactly_when_the_erp_fills_it(
 
 
 def test_every_field_has_one_owner() -> None:
-    owned = [*ERP_OWNED_FIELDS, *DERIVED_FIELDS, *APPLICATION_OWNED_FIELDS, *CUSTOM_SLOTS]
+    owned = [
+        *ERP_OWNED_FIELDS,
+        *DERIVED_FIELDS,
+        *COMPUTED_FIELDS,
+        *APPLICATION_OWNED_FIELDS,
+        *CUSTOM_SLOTS,
+    ]
     assert len(owned) == len(set(owned))
     fields = {field.name for field in POLine._meta.get_fields()}
     assert set(owned) - fields == {"supplier_code"}  # read from the ERP, stored as the supplier
-
-
-def test_the_presences_of_open_lines_are_presences() -> None:
-    assert set(_OPEN_PRESENCES) <= set(Presence.values)

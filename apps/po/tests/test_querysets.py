@@ -101,7 +101,7 @@ class TestExpectedDate:
             production_ready_date=production,
             promised_date=promised,
         )
-        found: Any = POLine.objects.with_expected_date().get()
+        found: Any = POLine.objects.get()
         assert found.expected_date == expected
 
 
@@ -232,29 +232,6 @@ class TestUpdatedRecently:
         assert keys(POLine.objects.updated_recently(katrin, NOW, 24)) == ["moved"]
 
 
-class TestOrder:
-    def test_lines_without_a_date_come_last_in_both_directions_and_ties_keep_their_order(
-        self,
-    ) -> None:
-        for name, promised in [
-            ("none 1", NEVER),
-            ("late", days(5)),
-            ("early 1", days(1)),
-            ("none 2", NEVER),
-            ("early 2", days(1)),
-        ]:
-            line(name, promised_date=promised)
-        lines = POLine.objects.all()
-        assert keys(lines.by_expected_date()) == ["early 1", "early 2", "late", "none 1", "none 2"]
-        assert keys(lines.by_expected_date(descending=True)) == [
-            "late",
-            "early 1",
-            "early 2",
-            "none 1",
-            "none 2",
-        ]
-
-
 def test_current_leaves_out_retired_lines_only() -> None:
     for presence in Presence:
         line(presence.value, presence=presence)
@@ -264,12 +241,7 @@ def test_current_leaves_out_retired_lines_only() -> None:
 def test_a_question_about_many_lines_is_one_query(django_assert_num_queries: Any) -> None:
     wei = UserFactory.create(role=Role.EXPEDITOR, suppliers=[SupplierFactory.create()])
     with django_assert_num_queries(1):
-        list(
-            POLine.objects.for_user(wei)
-            .no_response(TODAY, 5)
-            .updated_recently(wei, NOW, 24)
-            .by_expected_date()
-        )
+        list(POLine.objects.for_user(wei).no_response(TODAY, 5).updated_recently(wei, NOW, 24))
 
 
 def test_every_question_can_be_put_to_sql_server() -> None:
@@ -277,8 +249,8 @@ def test_every_question_can_be_put_to_sql_server() -> None:
     lines = POLine.objects.for_user(wei)
     questions: list[QuerySet[Any]] = [
         lines.open_lines(),
-        lines.late(TODAY).by_expected_date(),
-        lines.at_risk(TODAY, 7).by_expected_date(descending=True)[50:100],
+        lines.late(TODAY),
+        lines.at_risk(TODAY, 7)[50:100],
         lines.stale(TODAY, 5).current(),
         lines.no_response(TODAY, 5),
         lines.updated_recently(wei, NOW, 24),
@@ -289,5 +261,3 @@ def test_every_question_can_be_put_to_sql_server() -> None:
     for question in questions:
         sql = sql_server_sql(question)
         assert "NULLS" not in sql
-    rank = "CASE WHEN COALESCE([po_poline].[ready_to_dispatch_date]"
-    assert rank in sql_server_sql(lines.by_expected_date())

@@ -1,0 +1,109 @@
+"""How a status, a source, an age and a progress look: icon and words, colour third (ui.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from apps.core.clock import business_date
+from apps.po.lifecycle import Status
+from apps.po.models import SourceQuality, Thresholds
+from apps.po.quantities import Progress
+from apps.po.querysets import untouched_since
+
+_STATUS = {
+    Status.PLANNED.value: ("grey", "calendar3", gettext_lazy("Planned")),
+    Status.IN_PRODUCTION.value: ("blue", "gear-fill", gettext_lazy("In production")),
+    Status.READY_TO_DISPATCH.value: ("teal", "box-seam", gettext_lazy("Ready to dispatch")),
+    Status.PART_DELIVERED.value: ("amber", "truck", gettext_lazy("Part delivered")),
+    Status.FULLY_DELIVERED.value: ("green", "check-lg", gettext_lazy("Fully delivered")),
+    Status.CLOSED.value: ("grey", "x-lg", gettext_lazy("Closed")),
+    Status.CANCELLED.value: ("grey", "x-lg", gettext_lazy("Cancelled")),
+}
+_SOURCE = {
+    SourceQuality.SUPPLIER_CONFIRMED.value: ("green", "circle-fill", gettext_lazy("Confirmed")),
+    SourceQuality.EXPEDITOR_ESTIMATE.value: ("amber", "circle", gettext_lazy("Estimate")),
+    SourceQuality.NO_RESPONSE.value: ("red", "x-circle", gettext_lazy("No response")),
+}
+STATUS_LABELS = {value: label for value, (_colour, _icon, label) in _STATUS.items()}
+SOURCE_LABELS = {value: label for value, (_colour, _icon, label) in _SOURCE.items()}
+
+
+def badge(colour: str, icon: str, words: object) -> SafeString:
+    return format_html(
+        '<span class="badge-{}"><i class="bi bi-{}" aria-hidden="true"></i>{}</span>',
+        colour,
+        icon,
+        words,
+    )
+
+
+def status_badge(status: str) -> SafeString:
+    return badge(*_STATUS[status])
+
+
+def source_badge(source: str) -> SafeString:
+    """An em dash for a line on which nobody recorded a milestone."""
+    return badge(*_SOURCE[source]) if source else mark_safe('<span class="empty">—</span>')
+
+
+def unmapped_badge() -> SafeString:
+    return badge("unmapped", "exclamation-triangle", _("unmapped"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Freshness:
+    """How long ago an expeditor last spoke, judged by the thresholds as of today."""
+
+    today: date
+    ageing_since: datetime
+    stale_since: datetime
+
+    @classmethod
+    def by(cls, thresholds: Thresholds, today: date) -> Freshness:
+        return cls(
+            today=today,
+            # On the nth business day before today it is ageing already; stale is what lies before
+            # the last day that counts (POLineQuerySet.stale).
+            ageing_since=untouched_since(today, max(thresholds.ageing_business_days - 1, 0)),
+            stale_since=untouched_since(today, thresholds.stale_business_days),
+        )
+
+    def badge(self, updated: datetime | None) -> SafeString:
+        if updated is None:
+            return format_html('<span class="fresh fresh-stale">{}</span>', _("never updated"))
+        kind = "fresh"
+        if updated < self.stale_since:
+            kind = "fresh fresh-stale"
+        elif updated < self.ageing_since:
+            kind = "fresh fresh-ageing"
+        return format_html('<span class="{}">{}</span>', kind, self.words(updated))
+
+    def words(self, updated: datetime) -> str:
+        days = (self.today - business_date(updated)).days
+        if days <= 0:
+            return _("updated today")
+        return ngettext("%(days)d day ago", "%(days)d days ago", days) % {"days": days}
+
+
+def progress_bar(progress: Progress) -> SafeString:
+    """The compact bar of the table: a picture beside the numbers, so readers skip it."""
+    if progress.ordered <= 0:
+        return SafeString("")
+    x = Decimal(0)
+    parts = []
+    for kind in ("delivered", "dispatched", "ready"):
+        share: Decimal = getattr(progress, kind) * 100 / progress.ordered
+        if share:
+            parts.append(f'<rect class="part-{kind}" x="{x:.2f}" width="{share:.2f}" height="4"/>')
+        x += share
+    return mark_safe(  # noqa: S308  # numbers of our own only
+        '<svg class="bar" viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true">'
+        f'<rect class="part-rest" width="100" height="4"/>{"".join(parts)}</svg>'
+    )
