@@ -5,6 +5,7 @@ from django.urls import URLPattern, URLResolver, include, path
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("apps.operations.urls")),
     path("", include("apps.accounts.urls")),
+    path("", include("apps.exports.urls")),
     path("", include("apps.po.urls")),
 ]
 

@@ -35,7 +35,11 @@ OWN_FILES = {
     "accounts": "scope",
     "accounts/axes": "",  # the tables of django-axes, in one migration
     "audit": "append_only",
-    "po": "badges business_days lifecycle quantities thresholds",
+    "po": (
+        "badges business_days cells custom_values lifecycle list_page list_state paging presets "
+        "quantities thresholds"
+    ),
+    "po/views": "custom_value lines start",
     "batches": "allocation lifecycle",
     "ingestion": (
         "pipeline context lease errors trouble snapshot snapshot_rows duplicates plausibility "
@@ -55,7 +59,7 @@ OWN_FILES = {
         "sqlserver"
     ),
     "admin_portal": "",
-    "exports": "",
+    "exports": "list_workbook",
 }
 FREE_FOLDERS = ("migrations", "management/commands", "templatetags", "tests")
 

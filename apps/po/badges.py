@@ -37,7 +37,7 @@ SOURCE_LABELS = {value: label for value, (_colour, _icon, label) in _SOURCE.item
 
 def badge(colour: str, icon: str, words: object) -> SafeString:
     return format_html(
-        '<span class="badge-{}"><i class="bi bi-{}" aria-hidden="true"></i>{}</span>',
+        '<span class="badge badge-{}"><i class="bi bi-{}" aria-hidden="true"></i>{}</span>',
         colour,
         icon,
         words,

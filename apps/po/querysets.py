@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Self
-from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser
 from django.db import models
@@ -100,16 +99,13 @@ class StatusChangeQuerySet(models.QuerySet["StatusChange"]):
 
 class SavedViewQuerySet(models.QuerySet["SavedView"]):
     def for_user(self, user: User | AnonymousUser | None) -> Self:
-        """The views that the user saved."""
-        if not isinstance(user, User) or not user.is_active:
-            return self.none()
-        return self.filter(user=user)
+        """The views that the user may look through: each one whose address they were given. What
+        they see through it is theirs to see anyway."""
+        return self.all() if isinstance(user, User) and user.is_active else self.none()
 
-    def shared(self, user: User | AnonymousUser | None, identifier: UUID) -> Self:
-        """The view of this address: everybody who may sign in may look through it."""
-        if not isinstance(user, User) or not user.is_active:
-            return self.none()
-        return self.filter(identifier=identifier)
+    def owned_by(self, user: User) -> Self:
+        """The views that the user saved."""
+        return self.filter(user=user)
 
 
 def untouched_since(today: date, business_days: int) -> datetime:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from apps.audit import services as audit
 from apps.audit.models import AuditEvent, EventType
-from apps.po.models import CUSTOM_SLOTS, CustomColumn
+from apps.po.columns import Column, all_columns
+from apps.po.custom_values import Value, as_text, form_field, stored
+from apps.po.models import CUSTOM_SLOTS, ColumnChoice, CustomColumn, POLine, SavedView
 
 _SETTINGS = ("label", "source", "erp_column", "active")
 
@@ -99,3 +104,140 @@ def _validate(column: CustomColumn) -> None:
         problems.append("The ERP's column is one line of at most 255 characters.")
     if problems:
         raise ValidationError(problems)
+
+
+# --- the list -------------------------------------------------------------------------------------
+
+
+def choose_columns(*, actor: audit.Actor, columns: Sequence[str]) -> None:
+    """Remembers which columns a person sees, in which order. None at all is no choice: they are
+    back at their role's. Raises ValidationError for a column that there is not."""
+    known = all_columns()
+    if unknown := [key for key in columns if key not in known]:
+        raise ValidationError(
+            _('There is no column "%(column)s" any more. Open the columns again.'),
+            params={"column": unknown[0]},
+        )
+    if columns:
+        ColumnChoice.objects.update_or_create(
+            user=actor.user, defaults={"columns": list(dict.fromkeys(columns))}
+        )
+    else:
+        ColumnChoice.objects.filter(user=actor.user).delete()
+
+
+def save_view(*, actor: audit.Actor, name: str, query: str, replace: bool = False) -> SavedView:
+    """Keeps an address of the list under a name.
+
+    Raises ValidationError where the person has a view of this name, unless it is to be replaced.
+    """
+    assert actor.user is not None, "only people save views"
+    with transaction.atomic():
+        existing = SavedView.objects.select_for_update().filter(user=actor.user, name=name).first()
+        if existing is None:
+            return SavedView.objects.create(user=actor.user, name=name, query=query)
+        if not replace:
+            raise ValidationError(
+                _('You have a view "%(name)s" already. Save again to replace it.'),
+                code="exists",
+                params={"name": name},
+            )
+        existing.query = query
+        existing.save(update_fields=["query"])
+        return existing
+
+
+def delete_view(*, actor: audit.Actor, view: SavedView) -> None:
+    """Forgets a saved view. Whoever has its address finds nothing there any more."""
+    SavedView.objects.filter(user=actor.user, pk=view.pk).delete()
+
+
+class ValueChangedMeanwhile(Exception):  # noqa: N818  # what happened, not what went wrong
+    """Somebody else, or the ERP, changed the value since the person looked at it."""
+
+    def __init__(self, current: Value) -> None:
+        super().__init__(as_text(current))
+        self.current = current
+
+
+def enter_custom_value(
+    *,
+    actor: audit.Actor,
+    act: uuid.UUID,
+    line: POLine,
+    column: Column,
+    value: Value,
+    seen: str,
+) -> bool:
+    """Puts a person's value into a custom column of a line, with its audit event.
+
+    `act` is the correlation id of the request, `seen` the text of the value that the person saw
+    (apps/po/custom_values.py). Returns whether anything changed. Raises ValueChangedMeanwhile where
+    something else stands there by now, and POLine.DoesNotExist where the line is not the person's
+    any more.
+    """
+    with transaction.atomic():
+        current = POLine.objects.for_user(actor.user).select_for_update().get(pk=line.pk)
+        previous = getattr(current, column.key)
+        if as_text(previous) != seen:
+            raise ValueChangedMeanwhile(previous)
+        new = stored(column, value)
+        # The ERP's own value entered again makes it the person's; anything else is no change.
+        is_own = column.entered_by_people or current.custom_sources.get(column.key) == _USER
+        if as_text(new) == seen and is_own:
+            return False
+        _put_custom_value(actor, act, current, column, new, source=_USER)
+    return True
+
+
+def give_back_to_erp(*, actor: audit.Actor, act: uuid.UUID, line: POLine, column: Column) -> None:
+    """Lets the ERP's value stand again where a person had entered another one, with its event.
+
+    Raises ValidationError where the ERP does not feed the column, or where its value stands anyway.
+    """
+    with transaction.atomic():
+        current = POLine.objects.for_user(actor.user).select_for_update().get(pk=line.pk)
+        if column.entered_by_people or current.custom_sources.get(column.key) != _USER:
+            raise ValidationError(_("The ERP's value stands here already. Reload the page."))
+        told = current.custom_erp_values.get(column.key)
+        value = form_field(column).clean("" if told is None else told)
+        _put_custom_value(actor, act, current, column, stored(column, value), source=_ERP)
+
+
+_USER, _ERP = CustomColumn.Source.USER.value, CustomColumn.Source.ERP.value
+
+
+def _put_custom_value(
+    actor: audit.Actor,
+    act: uuid.UUID,
+    line: POLine,
+    column: Column,
+    value: Value,
+    *,
+    source: str,
+) -> None:
+    previous = getattr(line, column.key)
+    setattr(line, column.key, value)
+    others = {slot: each for slot, each in line.custom_sources.items() if slot != column.key}
+    # Where the ERP says nothing, there is nothing of its own either.
+    is_nobodys = source == _ERP and not as_text(value)
+    line.custom_sources = others if is_nobodys else others | {column.key: source}
+    line.save(update_fields=[column.key, "custom_sources"])
+    event = audit.Event(
+        event_type=EventType.CUSTOM_COLUMN_UPDATED,
+        po_line_id=line.pk,
+        supplier_id=line.supplier_id,
+        data={
+            "slot": column.key,
+            "label": str(column.label),
+            "previous": as_text(previous),
+            "new": as_text(value),
+            "value_from": source,
+        },
+    )
+    audit.record(
+        [event],
+        actor=actor,
+        correlation_id=act,
+        effective_at=timezone.now(),
+    )

@@ -30,6 +30,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "axes",
     "csp",
+    "django_filters",
     "django_htmx",
     "js_lib_bootstrap5",
     "js_lib_bootstrap_icons",
@@ -40,6 +41,7 @@ INSTALLED_APPS = [
     "apps.batches",
     "apps.ingestion",
     "apps.operations",
+    "apps.exports",
 ]
 MIDDLEWARE = [
     "apps.core.middleware.RequestLog",

@@ -1,29 +1,18 @@
-"""The start page: how many lines there are for this user, and how many need somebody."""
+"""Where signing in leads."""
 
 from __future__ import annotations
 
-from django.conf import settings
+from typing import Any
+
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect
 from django.views.decorators.http import require_safe
 
-from apps.core.clock import business_today
-from apps.po.models import POLine, Supplier
+from apps.core.roles import Role
 
 
 @require_safe
 def start(request: HttpRequest) -> HttpResponse:
-    """Where signing in leads."""
-    today = business_today()
-    lines = POLine.objects.for_user(request.user).current()
-    return render(
-        request,
-        "po/start.html",
-        {
-            "suppliers": Supplier.objects.for_user(request.user).count(),
-            "open": lines.open_lines().count(),
-            "late": lines.late(today).count(),
-            "at_risk": lines.at_risk(today, settings.AT_RISK_DAYS).count(),
-            "no_response": lines.no_response(today, settings.STALE_BUSINESS_DAYS).count(),
-        },
-    )
+    """Administrators to the state of the nightly run, all others to the list."""
+    user: Any = request.user
+    return redirect("admin_dashboard" if user.role == Role.ADMIN else "po_list")

@@ -1,0 +1,28 @@
+"""Files to take away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import FileResponse, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from apps.exports.list_workbook import MOST_LINES, TooManyLines, write_list
+from apps.po.list_page import LineList
+
+_EXCEL = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+
+
+@require_safe
+def export_list(request: HttpRequest) -> HttpResponse | FileResponse:
+    """The lines of the list as an Excel file: the same filters, order and columns."""
+    user: Any = request.user
+    asked = LineList.asked_for(user, request.GET)
+    try:
+        file = write_list(asked)
+    except TooManyLines:
+        return render(request, "exports/too_many.html", {"most": MOST_LINES}, status=413)
+    name = f"po-list-{timezone.localtime():%Y-%m-%d-%H%M}.xlsx"
+    return FileResponse(file, as_attachment=True, filename=name, content_type=_EXCEL)

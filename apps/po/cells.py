@@ -1,0 +1,210 @@
+"""The rows of the list as HTML.
+
+Written by hand and not by templates: a page has a thousand cells, and ten people wait for it.
+Every value goes through `escape` or comes from apps/po/badges.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.urls import reverse
+from django.utils.html import escape, format_html
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext as _
+
+from apps.core.templatetags.interface import EMPTY, moment, quantity
+from apps.po.badges import (
+    Freshness,
+    badge,
+    progress_bar,
+    source_badge,
+    status_badge,
+    unmapped_badge,
+)
+from apps.po.columns import Column, Kind
+from apps.po.quantities import Progress
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What the cells of a page are drawn with: who looks, how old is old, and which of the lines
+    are exceptions."""
+
+    role: str
+    freshness: Freshness
+    late: frozenset[int]
+    at_risk: frozenset[int]
+    may_write: bool
+
+
+def row_html(row: Row, columns: Sequence[Column], look: Look) -> SafeString:
+    """One line as a table row that opens its panel."""
+    number: int = row["pk"]
+    kind = "late" if number in look.late else "at-risk" if number in look.at_risk else ""
+    address = reverse("po_detail", args=[number])
+    cells = "".join([cell_html(row, column, look) for column in columns])
+    return mark_safe(  # noqa: S308  # of parts that are escaped
+        f'<tr id="line-{number}" class="{kind}" data-opens-panel="{address}" tabindex="-1">'
+        f"{cells}</tr>"
+    )
+
+
+def cell_html(row: Row, column: Column, look: Look) -> str:
+    return _CELLS[column.kind](row, column, look)
+
+
+def may_edit(row: Row, column: Column, role: str) -> bool:
+    """Whether this person may enter a value here: the column is filled by people, or the value that
+    stands there is a person's (FR51)."""
+    if role not in column.editable_by:
+        return False
+    return column.entered_by_people or row["custom_sources"].get(column.key) == "user"
+
+
+# --- one look per kind ----------------------------------------------------------------------------
+
+
+def _text(row: Row, column: Column, look: Look) -> str:
+    value = row[column.name]
+    if not value:
+        return f"<td>{EMPTY}</td>"
+    text = escape(value)
+    return f'<td title="{text}">{text}</td>'
+
+
+def _key(row: Row, column: Column, look: Look) -> str:
+    value = row[column.name]
+    if not value:
+        return f'<td class="key">{EMPTY}</td>'
+    text = escape(value)
+    return f'<td class="key" title="{text}">{text}</td>'
+
+
+def _link(row: Row, column: Column, look: Look) -> str:
+    address = reverse("po_detail", args=[row["pk"]])
+    text = escape(row["po_number"])
+    return f'<td class="key" title="{text}"><a href="{address}" tabindex="-1">{text}</a></td>'
+
+
+def _sku(row: Row, column: Column, look: Look) -> str:
+    if row["unmapped"]:
+        return f"<td>{unmapped_badge()}</td>"
+    return _key(row, column, look)
+
+
+def _supplier(row: Row, column: Column, look: Look) -> str:
+    code, name = escape(row["supplier__code"]), escape(row["supplier__name"])
+    return f'<td title="{code} {name}">{name or code}</td>'
+
+
+def _date(row: Row, column: Column, look: Look) -> str:
+    value = row[column.name]
+    return f'<td class="date">{EMPTY if value is None else value.isoformat()}</td>'
+
+
+def _moment(row: Row, column: Column, look: Look) -> str:
+    return f'<td class="date">{moment(row[column.name])}</td>'
+
+
+def _freshness(row: Row, column: Column, look: Look) -> str:
+    value = row[column.name]
+    title = "" if value is None else moment(value)
+    return f'<td title="{title}">{look.freshness.badge(value)}</td>'
+
+
+def _quantity(row: Row, column: Column, look: Look) -> str:
+    return f'<td class="num">{quantity(row[column.name])}</td>'
+
+
+def _progress(row: Row, column: Column, look: Look) -> str:
+    ordered, ready = row["ordered_quantity"], row["ready_quantity"]
+    progress = Progress.of(ordered=ordered, delivered=row["delivered_quantity"], ready=ready)
+    over = f' <span class="over">+{quantity(progress.over)}</span>' if progress.over else ""
+    return (
+        f'<td class="num progress-cell">{quantity(ready)} / {quantity(ordered)}{over}'
+        f"{progress_bar(progress)}</td>"
+    )
+
+
+def _status(row: Row, column: Column, look: Look) -> str:
+    return f"<td>{status_badge(row['status'])}</td>"
+
+
+def _source(row: Row, column: Column, look: Look) -> str:
+    return f"<td>{source_badge(row['source_quality'])}</td>"
+
+
+def _choice(row: Row, column: Column, look: Look) -> str:
+    value = row[column.name]
+    return f"<td>{escape(dict(column.choices).get(value, value))}</td>"
+
+
+def _exception(row: Row, column: Column, look: Look) -> str:
+    if row["pk"] in look.late:
+        days = (look.freshness.today - row["expected_date"]).days
+        words = _("Late %(days)d d") % {"days": days}
+        return f"<td>{badge('red', 'exclamation-circle-fill', words)}</td>"
+    if row["pk"] in look.at_risk:
+        return f"<td>{badge('amber', 'clock-fill', _('At risk'))}</td>"
+    return "<td></td>"
+
+
+def _custom(row: Row, column: Column, look: Look) -> str:
+    value = row[column.key]
+    sign = custom_sign(row, column)
+    shown = f"{custom_value(value)}{sign}"
+    kind = {Kind.CUSTOM_DATE: "date", Kind.CUSTOM_DECIMAL: "num"}.get(column.kind, "")
+    if not (look.may_write and may_edit(row, column, look.role)):
+        return f'<td class="{kind} from-erp" title="{escape(value or "")}">{shown}</td>'
+    address = reverse("custom_value", args=[row["pk"], column.key])
+    return (
+        f'<td class="{kind} editable" title="{escape(value or "")}" data-edits="{address}">'
+        f"{shown}</td>"
+    )
+
+
+def custom_value(value: Any) -> SafeString:
+    """A value of a custom column, as people read it."""
+    if value is None or value == "":
+        return EMPTY
+    if isinstance(value, str):
+        return escape(value)
+    if hasattr(value, "isoformat"):
+        return SafeString(value.isoformat())
+    return SafeString(quantity(value))
+
+
+def custom_sign(row: Row, column: Column) -> SafeString:
+    """That a value in an ERP-fed column was entered by a person."""
+    if column.entered_by_people or row["custom_sources"].get(column.key) != "user":
+        return SafeString("")
+    return format_html(
+        ' <i class="bi bi-person-fill by-person" role="img" aria-label="{}"></i>',
+        _("entered by a person"),
+    )
+
+
+_CELLS: dict[Kind, Callable[[Row, Column, Look], str]] = {
+    Kind.EXCEPTION: _exception,
+    Kind.LINK: _link,
+    Kind.KEY: _key,
+    Kind.SKU: _sku,
+    Kind.TEXT: _text,
+    Kind.SUPPLIER: _supplier,
+    Kind.DATE: _date,
+    Kind.MOMENT: _moment,
+    Kind.FRESHNESS: _freshness,
+    Kind.QUANTITY: _quantity,
+    Kind.PROGRESS: _progress,
+    Kind.STATUS: _status,
+    Kind.SOURCE: _source,
+    Kind.CHOICE: _choice,
+    Kind.CUSTOM_DATE: _custom,
+    Kind.CUSTOM_TEXT: _custom,
+    Kind.CUSTOM_DECIMAL: _custom,
+}

@@ -1,0 +1,230 @@
+"""The list as one person sees it now: what the page shows, read in a constant number of queries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from django.conf import settings
+from django.http import QueryDict
+from django.utils.safestring import SafeString
+
+from apps.accounts.models import User
+from apps.po.badges import Freshness
+from apps.po.cells import Look, row_html
+from apps.po.columns import COMPUTED, Column, all_columns, chosen_columns
+from apps.po.filters import LineFilters, Mistake, filter_names
+from apps.po.list_state import PAGE_SIZES, ListState
+from apps.po.models import POLine, SavedView, Supplier
+from apps.po.paging import COUNT_LIMIT, Order, count_up_to_limit, part
+from apps.po.presets import PRESETS, Measure, Preset, landing_preset
+from apps.po.querysets import POLineQuerySet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tab:
+    """A preset with how many lines it has, for this person and before any filter."""
+
+    preset: Preset
+    count: int
+    current: bool
+    query: str
+
+    @property
+    def is_more(self) -> bool:
+        return self.count > COUNT_LIMIT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chip:
+    """A filter on a column that is not shown, so that nobody is narrowed without seeing it."""
+
+    column: Column
+    values: str
+    query: str  # the list without it
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineList:
+    """The lines that somebody asked for, before any of them is read."""
+
+    user: User
+    measure: Measure
+    known: Mapping[str, Column]
+    state: ListState
+    lines: POLineQuerySet  # of the preset, filtered
+    mistakes: Sequence[Mistake] = field(default_factory=list)
+
+    @classmethod
+    def asked_for(cls, user: User, params: QueryDict, *, remembered: str = "") -> LineList:
+        """What an address means for this person. `remembered` is the preset they looked at last."""
+        known = all_columns()
+        measure = Measure.of(user)
+        state = ListState.parsed(
+            params,
+            known,
+            chosen=chosen_columns(user, known),
+            preset=remembered if remembered in PRESETS else landing_preset(user.role),
+        )
+        lines = PRESETS[state.preset].narrow(measure, POLine.objects.for_user(user))
+        filters = LineFilters(
+            state.filter_data(), _with_computed(lines, state, known), known.values(), measure
+        )
+        return cls(
+            user=user,
+            measure=measure,
+            known=known,
+            state=state,
+            lines=filters.qs,
+            mistakes=filters.mistakes,
+        )
+
+    @property
+    def columns(self) -> list[Column]:
+        return [self.known[key] for key in self.state.columns]
+
+    @property
+    def order(self) -> Order:
+        column = self.known[self.state.sort.removeprefix("-")]
+        return Order(
+            fields=column.order,
+            descending=self.state.sort.startswith("-"),
+            nullable=column.nullable,
+        )
+
+    def values(self) -> Any:
+        """The lines with what their cells show, unsorted."""
+        names = {"pk", "po_number", *(name for each in self.columns for name in each.fields)}
+        return self.lines.values(*sorted(names))
+
+
+class ListPage:
+    """One page of the list. Each property reads what it needs when the template asks for it."""
+
+    def __init__(self, asked: LineList) -> None:
+        self.asked = asked
+        self.user, self.measure, self.known = asked.user, asked.measure, asked.known
+        self.columns, self.mistakes = asked.columns, asked.mistakes
+        self.state = asked.state
+        if self.state.page > self.last_page:
+            self.state = replace(self.state, page=self.last_page)
+
+    # --- rows -------------------------------------------------------------------------------------
+
+    @cached_property
+    def lines(self) -> list[dict[str, Any]]:
+        start = (self.state.page - 1) * self.state.size
+        return part(self.asked.values(), self.asked.order, start, start + self.state.size)
+
+    @cached_property
+    def rows(self) -> list[SafeString]:
+        look = self._look([line["pk"] for line in self.lines])
+        return [row_html(line, self.columns, look) for line in self.lines]
+
+    def _look(self, numbers: list[int]) -> Look:
+        shown = POLine.objects.for_user(self.user).filter(pk__in=numbers)
+        return Look(
+            role=self.user.role,
+            freshness=Freshness.by(self.measure.thresholds, self.measure.today),
+            late=frozenset(self.measure.late(shown).values_list("pk", flat=True)),
+            at_risk=frozenset(self.measure.at_risk(shown).values_list("pk", flat=True)),
+            may_write=not settings.READ_ONLY,
+        )
+
+    # --- how many ---------------------------------------------------------------------------------
+
+    @cached_property
+    def tabs(self) -> list[Tab]:
+        everything = POLine.objects.for_user(self.user)
+        return [
+            Tab(
+                preset=preset,
+                count=count_up_to_limit(preset.narrow(self.measure, everything)),
+                current=key == self.state.preset,
+                query=self.state.query(preset=key, page=1),
+            )
+            for key, preset in PRESETS.items()
+        ]
+
+    @cached_property
+    def total(self) -> int:
+        """How many lines there are; COUNT_LIMIT + 1 for more."""
+        if not self.state.filters:
+            return next(tab.count for tab in self.tabs if tab.current)
+        return count_up_to_limit(self.asked.lines)
+
+    @property
+    def is_more(self) -> bool:
+        return self.total > COUNT_LIMIT
+
+    @property
+    def shown_total(self) -> int:
+        return min(self.total, COUNT_LIMIT)
+
+    @property
+    def last_page(self) -> int:
+        return max(-(-self.shown_total // self.asked.state.size), 1)
+
+    @property
+    def first_number(self) -> int:
+        return (self.state.page - 1) * self.state.size + 1 if self.lines else 0
+
+    @property
+    def last_number(self) -> int:
+        return (self.state.page - 1) * self.state.size + len(self.lines)
+
+    # --- what surrounds the rows ------------------------------------------------------------------
+
+    @cached_property
+    def suppliers(self) -> list[Supplier]:
+        return list(Supplier.objects.for_user(self.user))
+
+    @cached_property
+    def saved_views(self) -> list[SavedView]:
+        return list(SavedView.objects.for_user(self.user).owned_by(self.user))
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return PAGE_SIZES
+
+    @property
+    def cleared(self) -> str:
+        """The address of the list without filters."""
+        return self.state.query(filters=(), page=1)
+
+    @property
+    def hidden_filters(self) -> list[tuple[str, str]]:
+        """The filters for which the page has no field, so that they are sent on all the same."""
+        names = {name for chip in self.chips for name in filter_names(chip.column)}
+        return [(name, value) for name, value in self.state.filters if name in names]
+
+    @cached_property
+    def chips(self) -> list[Chip]:
+        shown = {column.key for column in self.columns}
+        if self.user.role == "expeditor":
+            shown.add("supplier")  # chosen in the toolbar
+        return [
+            Chip(column=column, values=values, query=self.state.without(*filter_names(column)))
+            for column in self.known.values()
+            if column.key not in shown and (values := self._filter_words(column))
+        ]
+
+    def _filter_words(self, column: Column) -> str:
+        labels = dict(column.choices)
+        names = filter_names(column)
+        if len(names) == 1:
+            return ", ".join(str(labels.get(each, each)) for each in self.state.values(names[0]))
+        bounds = [" ".join(self.state.values(name)) for name in names]
+        return " – ".join(bounds) if any(bounds) else ""  # noqa: RUF001  # a range's own dash
+
+
+def _with_computed(
+    lines: POLineQuerySet, state: ListState, known: Mapping[str, Column]
+) -> POLineQuerySet:
+    """With those of COMPUTED that are shown, sorted by or filtered by."""
+    filtered = {name.removesuffix("_from").removesuffix("_to") for name, _value in state.filters}
+    keys = {*state.columns, state.sort.removeprefix("-"), *filtered} & known.keys()
+    needed = {name for key in keys for name in (*known[key].fields, *known[key].order)}
+    return lines.annotate(**{name: COMPUTED[name] for name in COMPUTED.keys() & needed})

@@ -1,0 +1,335 @@
+"use strict";
+// The PO list: its keys, its filters, its dialogs and the editing of cells. What a line opens is in
+// panel.js; rows come and go by htmx, so everything listens on the document.
+
+(() => {
+  const list = () => document.getElementById("list");
+  const rows = () => [...document.querySelectorAll("#rows tr[data-opens-panel]")];
+  const isTyping = (element) => element.closest("input, select, textarea, [contenteditable]") !== null;
+
+  // --- rows by keyboard ---------------------------------------------------------------------------
+
+  // Tab reaches one row, arrows the others.
+  let current = null;
+
+  function takeUp(row, focus) {
+    document.querySelectorAll("#rows tr[tabindex='0']").forEach((each) => { each.tabIndex = -1; });
+    row.tabIndex = 0;
+    current = row.id;
+    if (focus) {
+      row.focus({ preventScroll: true });
+      keepInSight(row);
+    }
+  }
+
+  /** Scrolls as far as the sticky head asks for, which scrollIntoView does not know. */
+  function keepInSight(row) {
+    const box = row.closest(".grid-scroll");
+    const head = box.querySelector("thead").offsetHeight;
+    const [top, bottom] = [row.offsetTop, row.offsetTop + row.offsetHeight];
+    if (top < box.scrollTop + head) {
+      box.scrollTop = top - head;
+    } else if (bottom > box.scrollTop + box.clientHeight) {
+      box.scrollTop = bottom - box.clientHeight;
+    }
+  }
+
+  function entrance() {
+    const row = document.getElementById(current) || rows()[0];
+    if (row && row.matches("#rows tr[data-opens-panel]")) {
+      takeUp(row, false);
+    }
+  }
+
+  function step(from, by) {
+    const all = rows();
+    const here = all.indexOf(from);
+    const next = all[Math.min(Math.max(here + by, 0), all.length - 1)];
+    if (next) {
+      takeUp(next, true);
+    }
+  }
+
+  /** Next or previous value of the row that may be changed, the row itself included. */
+  function stepCell(row, from, by) {
+    const stops = [row, ...row.querySelectorAll("[data-edits]")];
+    const next = stops[Math.min(Math.max(stops.indexOf(from) + by, 0), stops.length - 1)];
+    if (next !== row) {
+      next.tabIndex = -1;
+    }
+    next.focus();
+  }
+
+  const STEPS = { ArrowDown: 1, ArrowUp: -1, PageDown: 20, PageUp: -20, Home: -1e6, End: 1e6 };
+
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) {
+      return;
+    }
+    const target = event.target instanceof Element ? event.target : document.body;
+    const form = target.closest("[data-cell-form]");
+    if (form && event.key === "Escape") {
+      event.stopPropagation();
+      leaveCell(form);
+      return;
+    }
+    if (isTyping(target)) {
+      return;
+    }
+    const row = target.closest("#rows tr[data-opens-panel]");
+    const cell = target.closest("#rows [data-edits]");
+    if (row && event.key in STEPS) {
+      step(row, STEPS[event.key]);
+    } else if (row && (event.key === "ArrowRight" || event.key === "ArrowLeft")) {
+      stepCell(row, cell || row, event.key === "ArrowRight" ? 1 : -1);
+    } else if (cell && (event.key === "Enter" || event.key === "F2")) {
+      enterCell(cell);
+    } else if (row && target === row && event.key === "Enter") {
+      row.click();
+    } else if (event.key === "ArrowDown" && target === document.body && rows().length) {
+      takeUp(document.getElementById(current) || rows()[0], true);
+    } else if (event.key === "/") {
+      document.querySelector(".filters input, .filters button")?.focus();
+    } else if (event.key === "?") {
+      document.getElementById("keys")?.showModal();
+    } else {
+      return;
+    }
+    event.preventDefault();
+  });
+
+  document.addEventListener("focusin", (event) => {
+    if (event.target.matches?.("#rows tr[data-opens-panel]")) {
+      takeUp(event.target, false);
+    }
+  });
+
+  // --- filters ------------------------------------------------------------------------------------
+
+  /** Outlines a filter that narrows, and says in a closed one what it is set to. */
+  function mark(filter) {
+    const inputs = [...filter.querySelectorAll("input")];
+    const set = inputs.filter((input) => (input.type === "checkbox" ? input.checked : input.value));
+    filter.classList.toggle("is-active", set.length > 0);
+    const words = filter.querySelector("[data-filter-words]");
+    if (words) {
+      words.dataset.unset ??= words.textContent;
+      words.textContent = set.map(said).join(", ") || words.dataset.unset;
+    }
+  }
+
+  function said(input) {
+    const label = input.closest("label").textContent.trim();
+    return input.type === "checkbox" ? label : `${label} ${input.value}`;
+  }
+
+  const markAll = () => document.querySelectorAll("[data-filter]").forEach(mark);
+
+  document.addEventListener("input", (event) => {
+    const filter = event.target.closest("[data-filter]");
+    if (filter) {
+      mark(filter);
+    }
+  });
+
+  document.addEventListener("click", (event) => {
+    const filter = event.target.closest("[data-clears]")?.closest("[data-filter]");
+    if (!filter) {
+      return;
+    }
+    let last = null;
+    filter.querySelectorAll("input").forEach((input) => {
+      if (input.type === "checkbox" ? input.checked : input.value) {
+        last = input;
+      }
+      input.checked = false;
+      if (input.type !== "checkbox") {
+        input.value = "";
+      }
+    });
+    mark(filter);
+    if (last) {
+      // One request, of the kind that this field sends anyway.
+      last.dispatchEvent(new Event(last.type === "text" ? "input" : "change", { bubbles: true }));
+    }
+    filter.querySelector("input, button").focus();
+  });
+
+  // A menu that would not fit on the right opens to the left.
+  document.addEventListener("shown.bs.dropdown", (event) => {
+    const menu = event.target.closest("[data-filter]")?.querySelector(".dropdown-menu");
+    if (menu && menu.getBoundingClientRect().right > document.documentElement.clientWidth - 16) {
+      menu.classList.add("dropdown-menu-end");
+    }
+  });
+
+  // --- dialogs ------------------------------------------------------------------------------------
+
+  document.addEventListener("click", (event) => {
+    const opener = event.target.closest("[data-shows]");
+    if (opener) {
+      document.getElementById(opener.dataset.shows).showModal();
+    }
+    if (event.target.closest("[data-closes-dialog]")) {
+      const dialog = event.target.closest("dialog");
+      if (dialog) {
+        dialog.close();
+      } else {
+        history.back(); // the dialog has a page of its own
+      }
+    }
+  });
+
+  document.addEventListener("htmx:afterSwap", (event) => {
+    const dialog = event.target.closest?.("#dialog");
+    if (dialog && !dialog.open) {
+      dialog.showModal();
+    }
+  });
+
+  // --- the order of columns -----------------------------------------------------------------------
+
+  let dragged = null;
+
+  document.addEventListener("dragstart", (event) => {
+    dragged = event.target.closest?.("[data-sortable] > li") || null;
+    dragged?.classList.add("is-dragged");
+  });
+  document.addEventListener("dragover", (event) => {
+    const over = event.target.closest?.("[data-sortable] > li");
+    if (dragged && over && over !== dragged) {
+      const box = over.getBoundingClientRect();
+      over[event.clientY < box.top + box.height / 2 ? "before" : "after"](dragged);
+    }
+    if (dragged) {
+      event.preventDefault();
+    }
+  });
+  document.addEventListener("dragend", () => {
+    dragged?.classList.remove("is-dragged");
+    dragged = null;
+  });
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-moves]");
+    const item = button?.closest("li");
+    const other = item && (button.dataset.moves === "1" ? item.nextElementSibling : item.previousElementSibling);
+    if (other) {
+      other[button.dataset.moves === "1" ? "after" : "before"](item);
+      button.focus();
+    }
+  });
+  // Where nothing can be stored, the address says the columns: one value instead of one for each.
+  document.addEventListener("submit", (event) => {
+    const name = event.target.dataset.joins;
+    if (name) {
+      const ticked = [...event.target.querySelectorAll("[name=column]:checked")];
+      const params = new URLSearchParams(event.target.elements.query.value);
+      params.set(name, ticked.map((input) => input.value).join(","));
+      event.preventDefault();
+      location.assign(`${event.target.action}?${params}`);
+    }
+  });
+
+  // --- links to the list --------------------------------------------------------------------------
+
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copies]");
+    if (!button) {
+      return;
+    }
+    const address = new URL(button.dataset.copies, location.href).href;
+    let level = "success";
+    let text = button.dataset.copied;
+    try {
+      await navigator.clipboard.writeText(address);
+    } catch {
+      // No permission, or no https: then the person copies it.
+      level = "error";
+      text = address;
+    }
+    htmx.trigger(document.body, "toast", { level, text });
+  });
+
+  // --- values in cells ----------------------------------------------------------------------------
+
+  const before = new WeakMap();
+
+  function enterCell(cell) {
+    if (!cell.querySelector("form")) {
+      before.set(cell, cell.innerHTML);
+      htmx.ajax("GET", cell.dataset.edits, { target: cell, swap: "innerHTML", select: "unset" });
+    }
+  }
+
+  function leaveCell(form) {
+    const cell = form.closest("[data-edits]");
+    if (before.has(cell)) {
+      cell.innerHTML = before.get(cell);
+      focusOn(cell);
+    }
+  }
+
+  function focusOn(cell) {
+    cell.tabIndex = -1;
+    cell.focus();
+  }
+
+  // Before panel.js hears of it: a click on such a value changes it and does not open the line.
+  document.addEventListener("click", (event) => {
+    const cell = event.target.closest("[data-edits]");
+    if (!cell) {
+      return;
+    }
+    event.stopPropagation();
+    const cancel = event.target.closest("[data-cancels-cell]");
+    if (cancel) {
+      leaveCell(cancel.closest("form"));
+    } else if (!event.target.closest("form")) {
+      enterCell(cell);
+    }
+  }, true);
+
+  document.addEventListener("htmx:afterSettle", (event) => {
+    const cell = event.target.closest?.("[data-edits]");
+    const field = cell?.querySelector("[name=value]");
+    if (field) {
+      field.focus();
+      field.select?.();
+    } else if (cell && document.activeElement === document.body) {
+      focusOn(cell);
+    }
+  });
+
+  document.addEventListener("custom-value-saved", (event) => {
+    const address = event.detail.address.replace(/give-back\/$/, "");
+    document.querySelectorAll(`[data-edits="${address}"]`).forEach((cell) => {
+      if (!cell.contains(event.target) && !cell.querySelector("form")) {
+        htmx.ajax("GET", `${address}?shown`, { target: cell, swap: "innerHTML", select: "unset" });
+      }
+    });
+  });
+
+  // --- after each part that came ------------------------------------------------------------------
+
+  document.addEventListener("htmx:afterSettle", (event) => {
+    if (event.target.id === "rows" || event.target.id === "list" || event.target.closest?.("#list")) {
+      entrance();
+      markAll();
+    }
+  });
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    // Another page of the list begins at its top.
+    if (event.detail.target?.id === "rows" && /[?&]page=/.test(event.detail.requestConfig?.path || "")) {
+      document.querySelector(".grid-scroll").scrollTop = 0;
+    }
+  });
+
+  if (list()) {
+    entrance();
+    markAll();
+  }
+  document.addEventListener("htmx:historyRestore", () => {
+    entrance();
+    markAll();
+  });
+})();
