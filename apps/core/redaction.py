@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 from django.conf import settings
 from django.db import connections
@@ -14,32 +15,33 @@ HIDDEN = "***"
 
 # Shorter ones are found by the patterns only: as plain text they would hide half of a sentence.
 _SHORTEST = 6
-_NAMES = r"pwd|password|passwd|secret_key"
-# What a text must hold to be worth a search, the search, and what is put there instead.
-_PATTERNS: tuple[tuple[str, re.Pattern[str], str], ...] = (
-    # scheme://user:password@host, up to the last @: a password may hold one that is not encoded.
-    (
-        "://",
-        re.compile(r"([a-z][a-z0-9+.-]*://[^\s:/?#@]*):\S*@", re.IGNORECASE),
-        rf"\1:{HIDDEN}@",
-    ),
-    # PWD={...}; of ODBC, where }} stands for a brace; password='...' of libpq; SECRET_KEY=...
-    (
-        "=",
-        re.compile(
-            rf"\b({_NAMES})(\s*=\s*)"
-            r"(?:\{(?:[^}]|\}\})*\}|'(?:[^'\\]|\\.)*'|\"[^\"]*\"|[^\s;,)'\"]+)",
-            re.IGNORECASE,
-        ),
-        rf"\1\2{HIDDEN}",
-    ),
-    # {"PASSWORD": "..."} as Python and JSON write it.
-    (
-        ":",
-        re.compile(rf"""(['"](?:{_NAMES})['"]\s*:\s*)(['"])(?:\\.|(?!\2).)*\2""", re.IGNORECASE),
-        rf"\1\2{HIDDEN}\2",
-    ),
+# How the name of a secret ends: PGPASSWORD, DB_PASSWORD, AccessToken. What stands before it is not
+# searched for, and no part of a pattern can fail after a long way: so any text takes linear time.
+_NAME = (
+    r"(?:pwd|password|passwd|passphrase|secret|token|(?:secret|access|api|private)[_-]?key)\d{0,2}"
 )
+_NAME_AT_END = re.compile(rf"{_NAME}\Z", re.IGNORECASE)
+_ESCAPE = re.compile("%[0-9A-F]{2}")
+# scheme://user:rest. A user may hold an @ (user@server), a password even a / or a further @.
+_ADDRESS = re.compile(r"(://[^\s:/?#]*:)(\S+)")
+# PWD={...}; of ODBC, where }} stands for a brace; password='...' of libpq; "password": "..." of
+# JSON and Python, where JSON in JSON has backslashes before its quotes; PGPASSWORD=... and
+# password: ... up to a blank or semicolon. What is opened and never closed ends with its line.
+_ASSIGNMENT = re.compile(
+    rf"""({_NAME}(?:\\*["'])?[ \t]*[:=]{{1,2}}[ \t]*)"""
+    r"""(?:"""
+    r"""\{(?:[^}\r\n]|\}\})*\}?"""
+    r"""|b?(?P<quote>\\*["'])"""
+    r"""(?:(?<!\\)(?P=quote){2}|(?!(?<!\\)(?P=quote))[^\r\n])*(?P=quote)?"""
+    r"""|(?:(?!["'][,})\]]|,["'])[^\s;])*[^\s;,)}\]"']"""
+    r""")""",
+    re.IGNORECASE,
+)
+
+
+def names_a_secret(name: str) -> bool:
+    """Whether what stands under this name, of a field or a setting, is not to be shown."""
+    return _NAME_AT_END.search(name) is not None
 
 
 def redacted(text: str) -> str:
@@ -57,10 +59,9 @@ def redactor() -> Callable[[str], str]:
     def clean(text: str) -> str:
         if own is not None:
             text = own.sub(HIDDEN, text)
-        for sign, pattern, replacement in _PATTERNS:
-            if sign in text:
-                text = pattern.sub(replacement, text)
-        return text
+        if "://" in text:
+            text = _ADDRESS.sub(_without_password, text)
+        return _ASSIGNMENT.sub(rf"\1\g<quote>{HIDDEN}\g<quote>", text)
 
     return clean
 
@@ -71,13 +72,28 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def _without_password(address: re.Match[str]) -> str:
+    """Up to the last @: a password may hold one that is not encoded. Without any, as in host:port,
+    there is no password."""
+    _, at, host = address[2].rpartition("@")
+    return f"{address[1]}{HIDDEN}@{host}" if at else address[0]
+
+
 @lru_cache(maxsize=8)
 def _finder(address: str, *secrets: str) -> re.Pattern[str] | None:
-    """Finds the address and the secrets, also as they stand in an address; made once per content
-    of the settings."""
+    """Finds the address and the secrets, however they are written; made once per content of the
+    settings."""
     # An address without a password, as that of an SQLite file, is no secret.
     wanted = {address} if "@" in address else set()
-    wanted |= {*secrets, *(quote(secret, safe="") for secret in secrets)}
+    wanted.update(*map(_written, secrets))
     # The longest first, so that nothing of an address is left over.
     found = sorted((secret for secret in wanted if len(secret) >= _SHORTEST), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, found))) if found else None
+
+
+def _written(secret: str) -> set[str]:
+    """A secret as it is, in an address, in braces of ODBC, in JSON and in Python."""
+    encoded = {quote(secret, safe=""), quote(secret), quote_plus(secret)}
+    encoded |= {_ESCAPE.sub(lambda escape: escape[0].lower(), form) for form in encoded}
+    quoted = {json.dumps(secret), json.dumps(secret, ensure_ascii=False), repr(secret)}
+    return {secret, secret.replace("}", "}}"), *encoded, *(form[1:-1] for form in quoted)}
