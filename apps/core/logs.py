@@ -1,20 +1,22 @@
 """Log files: rotating, one JSON object per line, each with the id of the act it belongs to."""
 
 import logging
+import math
 import os
 import re
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Set, ValuesView
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from dataclasses import fields, is_dataclass
+from datetime import UTC, date, datetime, time
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter as PlainJsonFormatter
 
-from apps.core.redaction import redactor
+from apps.core.redaction import HIDDEN, names_a_secret, redactor
 
 __all__ = ["CorrelationFilter", "JsonFormatter", "RotatingFile", "correlation"]
 
@@ -23,6 +25,7 @@ _correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
 _MAX_BYTES = 5_000_000
 _FILES_KEPT = 10
 _SECONDS_BETWEEN_ATTEMPTS = 60
+_DEEPEST = 10
 _PUT_ASIDE = re.compile(r"\.\d{8}-\d{6}-\d{6}")
 
 
@@ -50,25 +53,69 @@ class CorrelationFilter(logging.Filter):
 
 
 class JsonFormatter(PlainJsonFormatter):
-    """One JSON object per record, without secrets in message, traceback or any other field."""
+    """One JSON object per record, without secrets in message, traceback or any other field.
+
+    A value under a name such as "password" is not shown at all. What JSON does not know, such as a
+    set or a dataclass, is written as the list, object or text that comes nearest.
+    """
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         # Django adds the request, which would be written with its whole query.
         log_data.pop("request", None)
-        clean = redactor()  # once: a report has thousands of texts
-        return {key: _cleaned(value, clean) for key, value in log_data.items()}
+        # One redactor for all of it: a report has thousands of texts.
+        cleaned: dict[str, Any] = _cleaned(log_data, redactor())
+        return cleaned
 
 
-def _cleaned(value: Any, clean: Callable[[str], str]) -> Any:
-    if isinstance(value, str):
-        return clean(value)
-    if isinstance(value, BaseException):
-        return clean(f"{type(value).__name__}: {value}")
-    if isinstance(value, dict):
-        return {key: _cleaned(inner, clean) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_cleaned(inner, clean) for inner in value]
-    return value
+def _cleaned(value: Any, clean: Callable[[str], str], depth: int = 0) -> Any:
+    """The value as JSON can have it, without secrets."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float) and math.isfinite(value):  # JSON has no others
+        return value
+    if depth > _DEEPEST:  # or it contains itself
+        return "..."
+    members = _members(value)
+    if members is not None:
+        return dict(_member(*member, clean, depth) for member in members.items())
+    if isinstance(value, list | tuple | Set | ValuesView):
+        parts = [_cleaned(inner, clean, depth + 1) for inner in value]
+        return sorted(parts, key=repr) if isinstance(value, set | frozenset) else parts
+    return clean(_text(value))
+
+
+def _member(name: Any, value: Any, clean: Callable[[str], str], depth: int) -> tuple[str, Any]:
+    told = clean(_text(name))
+    # That there is no password is no secret, and worth knowing.
+    if value is not None and names_a_secret(told):
+        return told, HIDDEN
+    return told, _cleaned(value, clean, depth + 1)
+
+
+def _members(value: Any) -> Mapping[Any, Any] | None:
+    """What a value with named parts consists of; None if it has none."""
+    if isinstance(value, Mapping):
+        return value
+    if is_dataclass(value) and not isinstance(value, type):
+        # A field that its class keeps out of its repr has a reason not to be shown.
+        return {part.name: getattr(value, part.name) for part in fields(value) if part.repr}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        named: dict[str, Any] = value._asdict()
+        return named
+    return None
+
+
+def _text(value: Any) -> str:
+    try:
+        if isinstance(value, bytes | bytearray | memoryview):
+            return bytes(value).decode(errors="backslashreplace")
+        if isinstance(value, date | time):
+            return value.isoformat()
+        if isinstance(value, BaseException):
+            return f"{type(value).__name__}: {value}"
+        return str(value)
+    except Exception:  # noqa: BLE001  # somebody else's __str__ may raise anything, and the line must be written
+        return f"({type(value).__name__} that cannot be shown)"
 
 
 class RotatingFile(logging.FileHandler):
@@ -118,7 +165,7 @@ class RotatingFile(logging.FileHandler):
             self.stream = self._open()
         if os.fstat(self.stream.fileno()).st_size < _MAX_BYTES:
             return
-        if time.monotonic() >= self._not_before:
+        if monotonic() >= self._not_before:
             self._put_aside()
 
     def _is_current(self) -> bool:
@@ -138,7 +185,7 @@ class RotatingFile(logging.FileHandler):
             # One rename, so that there is no half-done rotation; the new name is nobody else's.
             os.rename(file, f"{file}.{datetime.now(UTC):%Y%m%d-%H%M%S-%f}")  # noqa: PTH104  # tests break it
         except OSError:
-            self._not_before = time.monotonic() + _SECONDS_BETWEEN_ATTEMPTS
+            self._not_before = monotonic() + _SECONDS_BETWEEN_ATTEMPTS
             return
         aside = sorted(
             other

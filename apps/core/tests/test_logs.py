@@ -7,10 +7,12 @@ import json
 import logging
 import os
 import sys
-import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -89,7 +91,7 @@ def test_renaming_is_tried_again_after_a_minute_and_not_before(
     handlers: list[RotatingFile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1_000.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(logs, "monotonic", lambda: now)
     with monkeypatch.context() as windows:
         _refuse_renaming(windows)
         for _ in range(11):
@@ -166,3 +168,56 @@ def test_message_arguments_traceback_and_fields_hold_no_password() -> None:
     assert written["message"] == "address postgres://po:***@host/po"
     assert "Traceback" in written["exc_info"]
     assert written["report"]["lines"] == 5
+
+
+@dataclass(frozen=True)
+class _Login:
+    user: str
+    password: str
+    note: str
+    hidden: str = field(default="hunter2", repr=False)
+
+
+class _Address(NamedTuple):
+    host: str
+    access_token: str
+
+
+class _Mute:
+    def __str__(self) -> str:
+        raise ValueError("hunter2")
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ({"PWD=hunter2", "b", "a"}, ["PWD=***", "a", "b"]),
+        (frozenset({2, 10}), [10, 2]),
+        (_Login("po", "hunter2", "PWD=hunter2"),
+         {"user": "po", "password": "***", "note": "PWD=***"}),
+        (_Address("h", "hunter2"), {"host": "h", "access_token": "***"}),
+        ({"PWD=hunter2": 1, 7: 2, None: 3}, {"PWD=***": 1, "7": 2, "None": 3}),
+        ({"erp": {"PASSWORD": "hunter2", "PORT": 1}}, {"erp": {"PASSWORD": "***", "PORT": 1}}),
+        ({"secret": ["hunter2"], "token": None}, {"secret": "***", "token": None}),
+        ({1: "PWD=hunter2"}.values(), ["PWD=***"]),
+        (b"PWD=hunter2;\xff", "PWD=***;\\xff"),
+        (Path("PWD=hunter2"), "PWD=***"),
+        ([Decimal("0.100"), float("nan"), 1.5, True], ["0.100", "nan", 1.5, True]),
+        (datetime(2026, 3, 2, 8, tzinfo=UTC), "2026-03-02T08:00:00+00:00"),
+        (_Mute(), "(_Mute that cannot be shown)"),
+    ],
+)  # fmt: skip
+def test_a_field_of_any_kind_is_written_without_secrets(value: Any, written: Any) -> None:
+    assert _formatted(_record(given=value))["given"] == written
+
+
+def test_a_field_whose_name_is_that_of_a_secret_is_not_shown() -> None:
+    written = _formatted(_record(api_key="hunter2", token=12345, old_password=None))
+    assert (written["api_key"], written["token"]) == ("***", "***")
+    assert written["old_password"] is None
+
+
+def test_a_field_that_contains_itself_does_not_lose_the_line() -> None:
+    endless: dict[str, Any] = {"a": 1}
+    endless["b"] = endless
+    assert _formatted(_record(given=endless))["given"]["a"] == 1
