@@ -5,6 +5,7 @@ import math
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Set, ValuesView
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -129,7 +130,9 @@ class RotatingFile(logging.FileHandler):
 
     def __init__(self, filename: str) -> None:
         self.stream: Any  # None until the first line, and while it is put aside
-        super().__init__(filename, encoding="utf-8", delay=True)
+        # Half a character, as in a file name that is not UTF-8, has no bytes of its own: it is
+        # written as the JSON escape that means it.
+        super().__init__(filename, encoding="utf-8", delay=True, errors="backslashreplace")
         self._not_before = 0.0
         self._has_complained = False
 
@@ -143,9 +146,17 @@ class RotatingFile(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's own name
         """Whoever works goes on without a log, and says so once on standard error."""
         error = sys.exc_info()[1]
+        if sys.stderr is None:
+            return
         if not isinstance(error, OSError):
-            super().handleError(record)  # a fault of ours, shown where it happened
-        elif not self._has_complained and sys.stderr is not None:
+            # A fault of ours, shown where it happened; not with the arguments, as logging itself
+            # would show it: nobody has taken the secrets out of them.
+            sys.stderr.write(
+                f"A line of {record.pathname}, line {record.lineno}, cannot be logged: "
+                f"{type(error).__name__}\n"
+                + "".join(traceback.format_tb(error.__traceback__ if error else None))
+            )
+        elif not self._has_complained:
             self._has_complained = True
             sys.stderr.write(
                 f"The log file {self.baseFilename} cannot be written: "

@@ -138,6 +138,26 @@ def test_without_standard_error_a_lost_log_stops_nobody_either(
     RotatingFile(str(tmp_path / "file" / "a.log")).emit(_record())
 
 
+def test_half_a_character_costs_no_line(
+    handlers: list[RotatingFile], capsys: pytest.CaptureFixture[str]
+) -> None:
+    handlers[0].setFormatter(JsonFormatter("%(message)s", json_ensure_ascii=False))
+    handlers[0].emit(_record("the file %s", args=("caf\udce9",)))
+    (line,) = _lines(handlers[0])
+    assert json.loads(line)["message"] == "the file caf\udce9"
+    assert capsys.readouterr().err == ""
+
+
+def test_a_line_that_cannot_be_put_together_is_told_without_its_arguments(
+    handlers: list[RotatingFile], capsys: pytest.CaptureFixture[str]
+) -> None:
+    handlers[0].emit(_record("signed in: %s", args=("po", "hunter2"), pathname="x.py", lineno=7))
+    told = capsys.readouterr().err
+    assert "x.py, line 7" in told
+    assert "TypeError" in told
+    assert "hunter2" not in told
+
+
 def _formatted(record: logging.LogRecord) -> dict[str, Any]:
     CorrelationFilter().filter(record)
     written: dict[str, Any] = json.loads(
