@@ -19,15 +19,29 @@ from pythonjsonlogger.json import JsonFormatter as PlainJsonFormatter
 
 from apps.core.redaction import HIDDEN, names_a_secret, redactor
 
-__all__ = ["CorrelationFilter", "JsonFormatter", "RotatingFile", "correlation"]
+__all__ = ["CorrelationFilter", "JsonFormatter", "RotatingFile", "correlation", "shortened"]
 
 _correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
 
 _MAX_BYTES = 5_000_000
 _FILES_KEPT = 10
 _SECONDS_BETWEEN_ATTEMPTS = 60
+# What strangers send, such as a path, may be long, and must not push out what others need.
+_LONGEST_LINE = 2_000
+_LONGEST_TEXT = 16_000
 _DEEPEST = 10
 _PUT_ASIDE = re.compile(r"\.\d{8}-\d{6}-\d{6}")
+
+
+def shortened(text: str, length: int) -> str:
+    """The text with its middle cut out if it is longer; the mark in its place adds to the length.
+
+    The beginning says what it is, the end of a traceback or of an error what was wrong.
+    """
+    if len(text) <= length:
+        return text
+    half = length // 2
+    return f"{text[:half]} ... ({len(text) - 2 * half:,} characters cut) ... {text[-half:]}"
 
 
 @contextmanager
@@ -82,11 +96,11 @@ def _cleaned(value: Any, clean: Callable[[str], str], depth: int = 0) -> Any:
     if isinstance(value, list | tuple | Set | ValuesView):
         parts = [_cleaned(inner, clean, depth + 1) for inner in value]
         return sorted(parts, key=repr) if isinstance(value, set | frozenset) else parts
-    return clean(_text(value))
+    return _shown(value, clean)
 
 
 def _member(name: Any, value: Any, clean: Callable[[str], str], depth: int) -> tuple[str, Any]:
-    told = clean(_text(name))
+    told = _shown(name, clean)
     # That there is no password is no secret, and worth knowing.
     if value is not None and names_a_secret(told):
         return told, HIDDEN
@@ -104,6 +118,16 @@ def _members(value: Any) -> Mapping[Any, Any] | None:
         named: dict[str, Any] = value._asdict()
         return named
     return None
+
+
+def _shown(value: Any, clean: Callable[[str], str]) -> str:
+    """As a text, cleaned first: half a secret at the place of a cut would not be found."""
+    text = clean(_text(value))
+    if len(text) <= _LONGEST_LINE:
+        return text
+    # Line by line, so that one that is endless does not cost a traceback the others.
+    lines = (shortened(line, _LONGEST_LINE) for line in text.split("\n"))
+    return shortened("\n".join(lines), _LONGEST_TEXT)
 
 
 def _text(value: Any) -> str:

@@ -22,9 +22,11 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
 from apps.core.htmx import is_htmx, page_of, redirect_whole_page, toast_only, wants_fragment
-from apps.core.logs import correlation
+from apps.core.logs import correlation, shortened
 
 logger = logging.getLogger(__name__)
+
+_LONGEST_PATH = 500  # in the log; ours are far shorter
 
 
 class RequestLog:
@@ -52,9 +54,11 @@ class RequestLog:
 def _log(request: HttpRequest, response: HttpResponse, milliseconds: int) -> None:
     # Who it was only where somebody asked already: looking it up now could read the database.
     user = getattr(request, "_cached_user", None)
+    # Of a stranger, both may be as long as the server lets a request be.
+    method, path = shortened(request.method or "", 20), shortened(request.path, _LONGEST_PATH)
     fields = {
-        "method": request.method,
-        "path": request.path,
+        "method": method,
+        "path": path,
         "status": response.status_code,
         "milliseconds": milliseconds,
         "user_id": getattr(user, "pk", None),
@@ -63,8 +67,8 @@ def _log(request: HttpRequest, response: HttpResponse, milliseconds: int) -> Non
     logger.log(
         logging.DEBUG if probe else logging.INFO,
         "%s %s: %s in %s ms",
-        request.method,
-        request.path,
+        method,
+        path,
         response.status_code,
         milliseconds,
         extra=fields,

@@ -241,3 +241,37 @@ def test_a_field_that_contains_itself_does_not_lose_the_line() -> None:
     endless: dict[str, Any] = {"a": 1}
     endless["b"] = endless
     assert _formatted(_record(given=endless))["given"]["a"] == 1
+
+
+def test_a_text_that_is_too_long_is_cut_in_its_middle_and_says_so() -> None:
+    written = _formatted(_record("a" * 5_000 + "b" * 5_000, given=["c" * 5_000]))["message"]
+    assert written == "a" * 1_000 + " ... (8,000 characters cut) ... " + "b" * 1_000
+
+
+def test_a_secret_at_the_place_of_the_cut_is_hidden_all_the_same() -> None:
+    text = "a" * 990 + " PWD={hunter2hunter2} " + "b" * 2_000
+    assert "hunter" not in _formatted(_record(text, given={text: text}))["message"]
+
+
+def test_a_traceback_keeps_its_beginning_and_its_end_however_long_the_error_is() -> None:
+    def deeper(level: int) -> None:
+        if level == 0:
+            raise ValueError("x" * 100_000 + "the end")
+        try:
+            deeper(level - 1)
+        except (ValueError, KeyError) as error:
+            raise KeyError(level) from error
+
+    try:
+        deeper(100)
+    except KeyError:
+        told = _formatted(_record(exc_info=sys.exc_info()))["exc_info"]
+    assert told.startswith("Traceback (most recent call last):")
+    assert "characters cut" in told
+    assert told.endswith("KeyError: 100")
+    assert len(told) < 20_000
+
+
+def test_a_text_of_many_lines_is_kept_whole_where_each_is_short() -> None:
+    told = "\n".join(f"- problem {number}: the column is not there" for number in range(200))
+    assert _formatted(_record(told))["message"] == told

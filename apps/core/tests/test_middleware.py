@@ -97,6 +97,19 @@ def test_the_line_has_method_path_status_and_time_but_not_the_query(
     assert "hunter2" not in json.dumps(kept.lines)
 
 
+def test_a_request_of_a_stranger_takes_little_room_however_long_its_path(
+    kept: _Kept, browser: Client
+) -> None:
+    browser.generic("X" * 20_000, "/lines/" + "x" * 200_000)
+    (line,) = [line for line in kept.lines if line["name"] == "apps.core.middleware"]
+    assert line["path"].startswith("/lines/xxx")
+    assert "characters cut" in line["path"]
+    assert len(json.dumps(line)) < 2_000
+    # Django has a line of its own about a path that does not exist.
+    assert {line["name"] for line in kept.lines} >= {"django.request"}
+    assert max(len(json.dumps(line)) for line in kept.lines) < 3_000
+
+
 def test_an_error_is_logged_with_the_id_and_without_its_secrets(
     kept: _Kept, browser: Client
 ) -> None:

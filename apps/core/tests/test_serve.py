@@ -18,7 +18,7 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from apps.core.management.commands.serve import LARGEST_REQUEST
+from apps.core.management.commands.serve import LARGEST_HEADER, LARGEST_REQUEST
 
 PROXY, STRANGER = "127.0.0.2", "127.0.0.1"  # the whole of 127.0.0.0/8 is this machine
 FORWARDED = {
@@ -159,6 +159,14 @@ def test_a_form_sent_through_the_proxy_passes_only_from_the_own_site(
 def test_a_request_that_is_too_large_is_refused_before_it_is_read(behind_proxy: Server) -> None:
     headers = {**FORWARDED, "Content-Length": str(LARGEST_REQUEST + 1)}
     assert behind_proxy.ask("/echo", of=PROXY, headers=headers)[0] == 413
+
+
+@pytest.mark.process
+def test_an_address_that_no_browser_writes_is_refused_before_it_is_looked_up(
+    behind_proxy: Server,
+) -> None:
+    path = "/echo?x=" + "x" * LARGEST_HEADER
+    assert behind_proxy.ask(path, of=PROXY, headers=FORWARDED)[0] == 431
 
 
 @pytest.mark.process

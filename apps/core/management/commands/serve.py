@@ -32,6 +32,8 @@ from django.core.wsgi import get_wsgi_application
 
 # A supplier's file is far smaller. IIS and nginx are told the same (scripts/windows/web.config).
 LARGEST_REQUEST = 32 * 1024 * 1024
+# First line and headers together: more than any browser sends, little for whoever fills logs.
+LARGEST_HEADER = 32 * 1024
 
 _FORWARDED = {"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"}
 _STOP_SIGNALS = ("SIGTERM", "SIGINT", "SIGBREAK")  # the last one is Windows' own
@@ -65,6 +67,7 @@ class Command(BaseCommand):
             threads=threads,
             ident=None,  # nobody needs to know which server this is
             max_request_body_size=LARGEST_REQUEST,
+            max_request_header_size=LARGEST_HEADER,
             clear_untrusted_proxy_headers=True,
             **({"trusted_proxy": proxy, "trusted_proxy_headers": _FORWARDED} if proxy else {}),
         )
