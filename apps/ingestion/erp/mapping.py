@@ -7,7 +7,6 @@ import tomllib
 from collections.abc import Iterable
 from collections.abc import Mapping as AnyMapping
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -15,7 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from django.conf import settings
 
 from apps.ingestion.erp.tables import parse_table_name
-from apps.ingestion.erp.values import DateRules, UnreadableError, text
+from apps.ingestion.erp.values import DateRules, UnreadableError, null_date, text
 from apps.ingestion.errors import ErpError
 from apps.po.lifecycle import FINAL, Status
 
@@ -360,10 +359,13 @@ class _Parser:
             zone = ZoneInfo("UTC")
         null_dates = set()
         for value in self._texts(raw, "null_dates", DEFAULT_NULL_DATES):
-            try:
-                null_dates.add(date.fromisoformat(value).isoformat())
-            except ValueError:
-                self.problems.append(f'[values] null_dates has "{value}", which is not YYYY-MM-DD')
+            entry = null_date(value)
+            if entry is None:
+                self.problems.append(
+                    f'[values] null_dates has "{value}", which is not YYYY-MM-DD, a number or zeros'
+                )
+            else:
+                null_dates.add(entry)
         formats = self._texts(raw, "date_formats", ())
         return DateRules(zone, frozenset(null_dates), tuple(formats))
 

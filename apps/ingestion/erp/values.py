@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, tzinfo
 from decimal import Decimal
 from typing import Any, Generic, TypeVar
 from zoneinfo import ZoneInfo
@@ -24,6 +25,11 @@ MAX_QUANTITY = Decimal("999999999999.999")
 _STEP = Decimal("0.001")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)", re.ASCII)
 _ISO = re.compile(r"(\d{4}-\d{2}-\d{2})([T ]\d{2}:\d{2}.*)?", re.ASCII)
+_DIGITS = re.compile(r"\d+", re.ASCII)
+_IS_NO_DAY = re.compile(r"\d+|0+([./-]0+)+", re.ASCII)
+# 17 digits are a date and a time to the millisecond.
+_LARGEST_DATE = 10**17
+_FULL = datetime(2000, 12, 31, 23, 59, 59)  # noqa: DTZ001  # as wide as a date can be in any format
 _MEMO_SIZE = 20_000
 
 # The JSON text of one canonical value.
@@ -36,7 +42,10 @@ class UnreadableError(ValueError):
 
 @dataclass(frozen=True)
 class DateRules:
-    """How the ERP writes dates: its zone, its ways of saying "none", its formats beside ISO."""
+    """How the ERP writes dates: its zone, its ways of saying "none", its formats beside ISO.
+
+    Each of `null_dates` is in the form that `null_date` gives it.
+    """
 
     zone: ZoneInfo
     null_dates: frozenset[str]
@@ -44,13 +53,19 @@ class DateRules:
 
 
 class Memory(dict[Any, T], Generic[T]):
-    """What a function makes of raw values, remembered: the values of a column repeat themselves."""
+    """What a function makes of raw values, remembered: the values of a column repeat themselves.
+
+    Not so of times with an offset. One moment in two zones is equal to Python, and may still be two
+    values, of which only one is a null date: what is made of one must not depend on the other.
+    """
 
     def __init__(self, make: Callable[[Any], T]) -> None:
         super().__init__()
         self._make = make
 
     def __missing__(self, raw: Any) -> T:
+        if isinstance(raw, datetime) and raw.tzinfo is not None:
+            return self._make(raw)
         if len(self) >= _MEMO_SIZE:
             self.clear()
         made = self[raw] = self._make(raw)
@@ -124,27 +139,31 @@ def moment_reader(rules: DateRules) -> Callable[[Any], Canonical]:
     """Reads a point in time, in the ERP's zone unless it names its own, as ISO text in UTC."""
 
     def convert(raw: Any) -> Canonical:
-        value = raw
-        if isinstance(raw, str):
-            if not raw.strip():
-                return None
-            value = _parsed(raw, rules)
+        value = _point(raw, rules)
         if value is None:
             return None
-        if isinstance(value, date) and not isinstance(value, datetime):
-            value = datetime(value.year, value.month, value.day)  # noqa: DTZ001  # gets its zone below
         if not isinstance(value, datetime):
-            raise UnreadableError(f"{_shown(raw)} is not a date and time")
+            value = datetime(value.year, value.month, value.day)  # noqa: DTZ001  # gets its zone below
         if value.date().isoformat() in rules.null_dates:
             return None
         if value.tzinfo is None:
             value = value.replace(tzinfo=rules.zone)
-        try:
-            return value.astimezone(UTC).isoformat(timespec="microseconds")
-        except OverflowError:
-            raise UnreadableError(f"{_shown(raw)} is outside the calendar") from None
+        return _in_zone(value, UTC).isoformat(timespec="microseconds")
 
     return convert
+
+
+def null_date(entry: str) -> str | None:
+    """The form in which raw values are compared with an entry of `null_dates`; None if it is none.
+
+    An entry is a day, or what no calendar has: a number, or zeros written like a date.
+    """
+    if _IS_NO_DAY.fullmatch(entry):
+        return _without_zeros(entry)
+    try:
+        return date.fromisoformat(entry).isoformat()
+    except ValueError:
+        return None
 
 
 def _text(raw: Any, blanks: str | None) -> str:
@@ -162,7 +181,10 @@ def _text(raw: Any, blanks: str | None) -> str:
         if "." in digits:
             digits = digits.rstrip("0").rstrip(".")
         return "0" if digits == "-0" else digits
-    if isinstance(raw, datetime | date):
+    if isinstance(raw, datetime) and raw.tzinfo is not None:
+        # Drivers and sessions choose the offset; UTC is the same text whoever reads it.
+        return _in_zone(raw, UTC).isoformat()
+    if isinstance(raw, date):  # a datetime is one, too
         return raw.isoformat()
     if hasattr(raw, "hex") and not isinstance(raw, bytes | bytearray | memoryview):
         return str(raw)  # uuid.UUID
@@ -189,45 +211,76 @@ def _decimal(raw: Any) -> Decimal:
 
 
 def _day(raw: Any, rules: DateRules) -> str | None:
-    if raw is None:
-        return None
-    value = raw
-    if isinstance(raw, str):
-        if not raw.strip():
-            return None
-        value = _parsed(raw, rules)
-    elif isinstance(raw, int) and not isinstance(raw, bool) and rules.formats:
-        value = _parsed(str(raw), rules)
+    value = _point(raw, rules)
     if isinstance(value, datetime):
         if value.tzinfo is not None and value.date().isoformat() not in rules.null_dates:
-            try:
-                value = value.astimezone(rules.zone)
-            except OverflowError:
-                raise UnreadableError(f"{_shown(raw)} is outside the calendar") from None
+            value = _in_zone(value, rules.zone)
         value = value.date()
-    if not isinstance(value, date):
+    return None if value is None else value.isoformat()
+
+
+def _in_zone(moment: datetime, zone: tzinfo) -> datetime:
+    try:
+        return moment.astimezone(zone)
+    except OverflowError:
+        raise UnreadableError(f"{_shown(moment)} is outside the calendar") from None
+
+
+def _point(raw: Any, rules: DateRules) -> date | datetime | None:
+    """The date or time that a raw value says; None where it says nothing, in whatever way."""
+    if raw is None or isinstance(raw, date):  # a datetime is one, too
+        return raw
+    said = raw.strip() if isinstance(raw, str) else _digits(raw)
+    if not said or _without_zeros(said) in rules.null_dates:
+        return None
+    value = _parsed(said, rules)
+    if value is None:
         raise UnreadableError(f"{_shown(raw)} is not a date")
-    return value.isoformat()
+    return value
 
 
-def _parsed(raw: str, rules: DateRules) -> date | datetime:
-    stripped = raw.strip()
-    if _ISO.fullmatch(stripped):
-        try:
-            return datetime.fromisoformat(stripped)
-        except ValueError:
-            # SQL Server writes up to seven decimals of a second, Python reads six.
-            shortened = re.sub(r"(\.\d{6})\d+", r"\1", stripped)
-            try:
-                return datetime.fromisoformat(shortened.replace(" +", "+").replace(" -", "-"))
-            except ValueError:
-                raise UnreadableError(f"{_shown(raw)} is not a date") from None
-    for pattern in rules.formats:
-        try:
-            return datetime.strptime(stripped, pattern)  # noqa: DTZ007  # the ERP's zone is added by the caller
-        except ValueError:
-            continue
+def _digits(raw: Any) -> str:
+    """A whole number. ERPs without a type for dates store them as int, decimal or float, too."""
+    if isinstance(raw, int | float | Decimal) and not isinstance(raw, bool):
+        with suppress(UnreadableError):  # not finite
+            number = _decimal(raw)
+            if 0 <= number <= _LARGEST_DATE and number % 1 == 0:
+                return str(int(number))
     raise UnreadableError(f"{_shown(raw)} is not a date")
+
+
+def _without_zeros(said: str) -> str:
+    """A number without its leading zeros, so that 0, "0" and "00000000" are one; else as it is."""
+    return (said.lstrip("0") or "0") if _DIGITS.fullmatch(said) else said
+
+
+def _parsed(said: str, rules: DateRules) -> date | datetime | None:
+    """By ISO, then by the configured formats; None if none of them fits."""
+    if _ISO.fullmatch(said):
+        # SQL Server writes up to seven decimals of a second, Python reads six.
+        shortened = re.sub(r"(\.\d{6})\d+", r"\1", said)
+        for form in (said, shortened.replace(" +", "+").replace(" -", "-")):
+            with suppress(ValueError):
+                return datetime.fromisoformat(form)
+        return None
+    read = _parsed_number if _DIGITS.fullmatch(said) else datetime.strptime
+    for pattern in rules.formats:
+        with suppress(ValueError):
+            return read(said, pattern)
+    return None
+
+
+def _parsed_number(digits: str, pattern: str) -> datetime:
+    """Digits by a format of fixed width. Raises ValueError where they do not fill it exactly:
+    strptime alone would take 2026111 for some day of 2026, and 1022026 for 10 February.
+    """
+    filled = digits.zfill(len(_FULL.strftime(pattern)))
+    value = datetime.strptime(filled, pattern)  # noqa: DTZ007  # the ERP's zone is added by the caller
+    # strftime writes years below 1000 differently on each platform.
+    written = value.strftime(pattern.replace("%Y", f"{value.year:04}"))
+    if written != filled or 1 < value.year < 1000:  # a year of three digits lacks one
+        raise ValueError(digits)
+    return value
 
 
 def _shown(raw: Any) -> str:
@@ -246,6 +299,7 @@ __all__ = [
     "json_text",
     "key",
     "moment_reader",
+    "null_date",
     "optional_quantity",
     "quantity",
     "text",

@@ -71,6 +71,12 @@ class TestWhatItSays:
         assert mapping.dates.formats == ("%Y%m%d",)
         assert mapping.empty_delivered_is_zero
 
+    def test_a_null_date_may_be_a_number_or_zeros_that_are_no_date(self) -> None:
+        told = "null_dates = [0, '00000000', 99999999, '0000-00-00', '00.00.0000', 1900-01-01]"
+        mapping = parse_mapping(mapping_text(f"[values]\n{told}"), "erp.toml")
+        expected = {"0", "99999999", "0000-00-00", "00.00.0000", "1900-01-01"}
+        assert mapping.dates.null_dates == expected
+
     def test_codes_may_be_numbers_or_padded_texts(self) -> None:
         mapping = parse_mapping(
             mapping_text(
@@ -186,6 +192,9 @@ class TestWhatIsWrong:
                 'time_zone "Shanghai" is not a zone',
             ),
             (mapping_text("[values]\nnull_dates = ['1.1.1900']"), "which is not YYYY-MM-DD"),
+            (mapping_text("[values]\nnull_dates = ['1900-13-01']"), "which is not YYYY-MM-DD"),
+            (mapping_text("[values]\nnull_dates = ['']"), "which is not YYYY-MM-DD"),
+            (mapping_text("[values]\nnull_dates = [true]"), "which is not YYYY-MM-DD"),
             (mapping_text("[values]\nnull_dates = '1900-01-01'"), "null_dates must be a list"),
             (
                 mapping_text("[values]\nempty_delivered_is_zero = 'yes'"),

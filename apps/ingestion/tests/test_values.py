@@ -101,6 +101,13 @@ class TestTexts:
     def test_a_number_that_is_none_is_no_key(self, raw: Any) -> None:
         assert "is not a number" in refusal(key(64), raw)
 
+    @pytest.mark.parametrize("zone", [UTC, PLUS_8, MINUS_5])
+    def test_a_moment_with_an_offset_is_a_text_in_utc(self, zone: timezone) -> None:
+        moment = datetime(2025, 3, 1, 0, 30, tzinfo=UTC).astimezone(zone)
+        assert text(64)(moment) == "2025-03-01T00:30:00+00:00"
+        assert "outside the calendar" in refusal(text(64), datetime(1, 1, 1, tzinfo=PLUS_8))
+        assert text(64)(datetime(2025, 3, 1, 8, 30)) == "2025-03-01T08:30:00"
+
 
 class TestQuantities:
     @pytest.mark.parametrize(
@@ -227,6 +234,55 @@ class TestDates:
         assert read("2025-03-01") == "2025-03-01"
         assert "is not a date" in refusal(date_reader(rules()), raw)
 
+    @pytest.mark.parametrize(
+        "raw", [20260131, 20260131.0, Decimal(20260131), Decimal("20260131.00"), "20260131"]
+    )
+    def test_a_date_stored_as_a_number_of_any_type_is_read(self, raw: Any) -> None:
+        assert date_reader(rules("%Y%m%d"))(raw) == "2026-01-31"
+        assert moment_reader(rules("%Y%m%d"))(raw) == "2026-01-30T16:00:00.000000+00:00"
+
+    @pytest.mark.parametrize(
+        ("raw", "pattern", "day"),
+        [
+            (1022026, "%d%m%Y", "2026-02-01"),  # and not the 10th of February
+            (Decimal(50131), "%y%m%d", "2005-01-31"),
+            ("1022026", "%d%m%Y", "2026-02-01"),
+            (20260131235959, "%Y%m%d%H%M%S", "2026-01-31"),
+        ],
+    )
+    def test_a_number_has_lost_its_leading_zeros(self, raw: Any, pattern: str, day: str) -> None:
+        assert date_reader(rules(pattern))(raw) == day
+
+    @pytest.mark.parametrize(
+        "raw",
+        [
+            20261301, 2026111, "2026111", 2021111, 202601311, -20260131, 20260131.5,
+            Decimal("20260131.5"), Decimal("1E+400000"), Decimal("sNaN"), Decimal("Infinity"),
+            float("nan"), float("inf"), 10**40, True, 0, "00000000", "0000-00-00",
+        ],
+    )  # fmt: skip
+    def test_a_number_that_is_no_date_is_refused_and_not_guessed_at(self, raw: Any) -> None:
+        assert "is not a date" in refusal(date_reader(rules("%Y%m%d")), raw)
+        assert "is not a date" in refusal(moment_reader(rules("%Y%m%d")), raw)
+
+    @pytest.mark.parametrize(
+        "raw",
+        [0, 0.0, Decimal(0), Decimal("0.00"), "0", "00000000", " 00000000 ", 99999999, "99999999",
+         "0000-00-00"],
+    )  # fmt: skip
+    @pytest.mark.parametrize("formats", [(), ("%Y%m%d",)])
+    def test_what_stands_for_no_date_need_not_be_one(
+        self, raw: Any, formats: tuple[str, ...]
+    ) -> None:
+        null_dates = frozenset({"0", "99999999", "0000-00-00"})
+        none = DateRules(SHANGHAI, null_dates, formats)
+        assert date_reader(none)(raw) is None
+        assert moment_reader(none)(raw) is None
+
+    @pytest.mark.parametrize("raw", [19000101, Decimal(99991231), "00010101", 10101])
+    def test_a_null_date_may_be_written_in_a_further_format(self, raw: Any) -> None:
+        assert date_reader(rules("%Y%m%d"))(raw) is None
+
     @given(
         st.datetimes(
             min_value=datetime(1800, 1, 1),
@@ -285,3 +341,16 @@ def test_what_was_read_before_is_remembered_and_a_refusal_is_not() -> None:
         with pytest.raises(UnreadableError):
             read["seven"]
     assert asked == ["7", "seven", "seven"]
+
+
+@pytest.mark.parametrize("make", [text(64), date_reader(rules()), moment_reader(rules())])
+def test_what_is_remembered_does_not_depend_on_what_was_read_before(
+    make: Callable[[Any], Canonical],
+) -> None:
+    # One moment, but only the first of the two stands for "no date".
+    null = datetime(1900, 1, 1, tzinfo=timezone(timedelta(hours=12)))
+    other = null.astimezone(UTC)
+    assert null == other
+    for order in ([null, other], [other, null]):
+        read = Memory(make)
+        assert {raw.tzinfo: read[raw] for raw in order} == {raw.tzinfo: make(raw) for raw in order}
