@@ -38,6 +38,13 @@ _PRODUCTS = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "microsoft": "SQL S
 def look_at_database() -> Iterator[Finding]:
     """A fresh connection, within the engine's connect time-out."""
     connection = connections[DEFAULT_DB_ALIAS]
+    if is_missing(connection):
+        yield error(
+            f"There is no database file {sqlite_file(connection)}.",
+            "On a new installation, run manage.py migrate, which makes it. Otherwise correct "
+            "DATABASE_URL, or bring the file back: manage.py restore.",
+        )
+        return
     started = time.perf_counter()
     try:
         connection.ensure_connection()
@@ -192,14 +199,22 @@ _ENGINES: dict[str, Callable[[BaseDatabaseWrapper], Iterator[Finding]]] = {
 
 
 def sqlite_file(connection: BaseDatabaseWrapper) -> Path | None:
-    """The file of an SQLite database, None for a server and for a database in memory."""
+    """The file of an SQLite database, be it there or not; None for a server and one in memory."""
     if connection.vendor != "sqlite":
+        return None
+    if connection.is_in_memory_db():  # type: ignore[attr-defined]  # SQLite's alone has it
         return None
     name = str(connection.settings_dict["NAME"])
     if name.startswith("file:"):
         name = unquote(name.removeprefix("file:").partition("?")[0])
-    path = Path(name)
-    return path if path.is_file() else None
+    return Path(name)
+
+
+def is_missing(connection: BaseDatabaseWrapper) -> bool:
+    """Whether it is an SQLite file that is not there. Whoever connects makes it, and a file that
+    was only moved would have an empty one in its place."""
+    file = sqlite_file(connection)
+    return file is not None and not file.exists()
 
 
 def _address(connection: BaseDatabaseWrapper) -> str:

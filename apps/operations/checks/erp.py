@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
 
 from apps.ingestion.custom_columns import erp_fed_slots
 from apps.ingestion.erp import preflight
@@ -14,6 +14,7 @@ from apps.ingestion.erp.mapping import MappingError, load_mapping
 from apps.ingestion.erp.reader import ErpReader
 from apps.ingestion.errors import ErpError
 from apps.operations.checks.configuration import is_read_only_instance
+from apps.operations.checks.database import is_missing
 from apps.operations.finding import Finding, error, ok, warning
 
 
@@ -73,6 +74,8 @@ def _no_erp() -> Finding:
 def _slots() -> dict[str, str]:
     """The custom columns that the ERP feeds, as far as the application's database can tell: that
     it cannot is the message of another line."""
+    if is_missing(connections[DEFAULT_DB_ALIAS]):
+        return {}
     try:
         return erp_fed_slots()
     except DatabaseError:

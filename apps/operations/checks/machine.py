@@ -55,25 +55,38 @@ def look_at_log_folder() -> Iterator[Finding]:
 def look_at_disk() -> Iterator[Finding]:
     """Each disk once, by the folder that is named first."""
     seen = set()
-    for name, folder in _folders():
-        device = folder.stat().st_dev
+    for name, wanted in _folders():
+        folder = _existing(wanted)
+        if folder is None:
+            yield error(
+                f"There is no drive for {wanted} ({name}).",
+                "Connect the drive, or correct the setting that names the folder.",
+            )
+            continue
+        device = _device(folder)
         if device not in seen:
             seen.add(device)
             yield _room(name, folder)
 
 
 def _folders() -> Iterator[tuple[str, Path]]:
+    """What is written to, whether it is there yet or not."""
     database = sqlite_file(connections[DEFAULT_DB_ALIAS])
     if database is not None:
-        yield "database", _existing(database.parent)
-    yield "log", _existing(settings.LOG_DIR)
-    yield "temporary files", _existing(Path(tempfile.gettempdir()))
+        yield "database", database.parent
+    yield "log", settings.LOG_DIR
+    yield "backups", Path(settings.BACKUP_DIR)
+    yield "temporary files", Path(tempfile.gettempdir())
 
 
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there already."""
+def _existing(folder: Path) -> Path | None:
+    """The folder, or the nearest one above it that is there already; None on a missing drive."""
     folder = folder.absolute()
-    return next(place for place in (folder, *folder.parents) if place.exists())
+    return next((place for place in (folder, *folder.parents) if place.exists()), None)
+
+
+def _device(folder: Path) -> int:
+    return folder.stat().st_dev
 
 
 def _room(name: str, folder: Path) -> Finding:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import tempfile
 from collections import namedtuple
 from collections.abc import Callable, Iterable
 from dataclasses import fields
@@ -35,6 +36,8 @@ from apps.operations.backups import archive
 from apps.operations.checks import backups, configuration, database, erp, machine, night
 from apps.operations.doctor import Check
 from apps.operations.finding import Finding, Status, error, ok, warning
+from apps.operations.tests.own_database import use_database
+from po_tracking.databases import application_database
 from tests.append_only import append_only_lifted
 from tests.factories import IngestionRunFactory, UserFactory
 
@@ -394,6 +397,24 @@ def test_sql_server_needs_row_versioning(
         assert what in told
 
 
+@pytest.mark.parametrize("folder", ["", "not there"])
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_database_file_that_is_not_there_is_told_and_not_made(
+    tmp_path: Path, erp_side: ErpTable, folder: str, read_only: bool
+) -> None:
+    file = tmp_path / folder / "po.sqlite3"
+    url = f"sqlite:///{file.as_posix()}"
+    with erp_side.connected():
+        before = sorted(tmp_path.rglob("*"))
+        with use_database(application_database(url, read_only=read_only)):
+            lines = {line.name: line for line in doctor.examine().checks}
+    assert lines["database"].status is Status.ERROR
+    assert lines["database"].message == f"There is no database file {file}."
+    assert "manage.py migrate" in lines["database"].remedy
+    assert lines["ERP"].status is Status.OK
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_a_server_that_cannot_store_chinese_names_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -605,12 +626,50 @@ def test_free_disk_is_judged_by_size_and_share(
     assert machine._room("log", tmp_path).status.value == status
 
 
-def test_a_disk_is_told_once_and_folders_need_not_be_there_yet(tmp_path: Path) -> None:
-    with override_settings(LOG_DIR=tmp_path / "not" / "there" / "yet"):
-        names = [told for _, told in _told(machine.look_at_disk())]
-        folders = dict(machine._folders())
-    assert folders["log"] == tmp_path
-    assert 1 <= len(names) <= len({folder.stat().st_dev for folder in folders.values()})
+def test_a_disk_is_told_once_and_folders_need_not_be_there_yet(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    looked_at: list[Path] = []
+
+    def usage(folder: Path) -> _Usage:
+        looked_at.append(folder)
+        return _Usage(10 * GB, 9.9 * GB, 0.1 * GB)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    monkeypatch.setattr(machine, "_device", lambda folder: folder)
+    folder = tmp_path / "there"
+    folder.mkdir()
+    with override_settings(LOG_DIR=folder / "not" / "yet", BACKUP_DIR=str(folder / "backup")):
+        told = [told for _, told in _told(machine.look_at_disk())]
+    assert looked_at.count(folder) == 1
+    assert len([line for line in told if str(folder) in line]) == 1
+
+
+def test_the_disk_of_the_backups_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(machine, "_device", lambda folder: folder)
+    (tmp_path / "usb").mkdir()
+    with override_settings(BACKUP_DIR=str(tmp_path / "usb" / "po")):
+        told = [told for _, told in _told(machine.look_at_disk())]
+    assert any(f"(backups: {tmp_path / 'usb'})" in line for line in told)
+
+
+def test_a_drive_that_is_not_there_is_an_error_and_the_others_are_still_looked_at(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    is_there = Path.exists
+
+    def exists(path: Path) -> bool:
+        return path.is_relative_to(tmp_path) and is_there(path)
+
+    monkeypatch.setattr(Path, "exists", exists)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with override_settings(BACKUP_DIR="/usb/po", LOG_DIR=tmp_path):
+        told = [told for _, told in _told(machine.look_at_disk())]
+    (missing,) = [line for line in told if "There is no drive" in line]
+    assert missing.startswith("There is no drive for /usb/po (backups).")
+    assert any(str(tmp_path) in line for line in told)
 
 
 def test_a_last_run_in_the_future_is_an_error() -> None:
