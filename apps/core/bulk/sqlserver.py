@@ -12,13 +12,20 @@ Why this way, by Microsoft's documentation of each and by trial on Babelfish, wh
 To exchange the way once another has been measured to be faster: `insert` and `update` are all.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from decimal import Decimal
-from itertools import chain
 from typing import Any
 
-from django.db.models import DateTimeField
+from django.db.models import (
+    CharField,
+    DateField,
+    DateTimeField,
+    DecimalField,
+    JSONField,
+    TextField,
+    UUIDField,
+)
 
 from apps.core.bulk.target import Row, Target
 
@@ -38,8 +45,8 @@ def insert(target: Target, rows: list[Row]) -> None:
     )
     row = f"({', '.join(marks)})"
     with target.connection.cursor() as cursor:
-        for some in _statements(rows):
-            cursor.execute(into + ", ".join([row] * len(some)), _parameters(some))
+        for some in _statements(target, rows):
+            cursor.execute(into + ", ".join([row] * len(some)), _parameters(target.columns, some))
 
 
 def update(target: Target, rows: list[Row]) -> None:
@@ -54,12 +61,12 @@ def update(target: Target, rows: list[Row]) -> None:
     )
     row = f"({', '.join(_cast(column, target) for column in columns)})"
     with target.connection.cursor() as cursor:
-        for some in _statements(rows):
+        for some in _statements(target, rows):
             cursor.execute(
                 f"UPDATE {target.table} SET {assignments} FROM {target.table} "  # noqa: S608  # names come from the models
                 f"INNER JOIN (VALUES {', '.join([row] * len(some))}) AS [new] "
                 f"({', '.join(aliases)}) ON {target.table}.{target.key_name} = [new].{aliases[-1]}",
-                _parameters(some),
+                _parameters(columns, some),
             )
 
 
@@ -76,22 +83,58 @@ def _cast(column: Any, target: Target) -> str:
     return f"CAST(%s AS {'nvarchar(max)' if kind.startswith('nvarchar') else kind})"
 
 
-def _statements(rows: list[Row]) -> Iterator[list[Row]]:
-    """The rows by the statement. Widths do not differ, so only the last one is shorter."""
-    size = min(_MAX_ROWS, _MAX_PARAMETERS // len(rows[0]))
+def _statements(target: Target, rows: list[Row]) -> Iterator[list[Row]]:
+    """The rows by the statement. Widths do not differ, so only the last one is shorter.
+
+    Raises ValueError where not even one row makes a statement.
+    """
+    width = len(rows[0])
+    if not target.columns:
+        raise ValueError(f"No column of {target.table} is named, so nothing can be written.")
+    if width > _MAX_PARAMETERS:
+        raise ValueError(
+            f"{target.table}: {width:,} values a row are more than the {_MAX_PARAMETERS:,} "
+            "parameters of a statement. Write them in several calls."
+        )
+    size = min(_MAX_ROWS, _MAX_PARAMETERS // width)
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 
 
-def _parameters(rows: list[Row]) -> list[Any]:
-    return [_exact(value) for value in chain.from_iterable(rows)]
+def _parameters(columns: Sequence[Any], rows: list[Row]) -> list[Any]:
+    """The values, all of a column in one kind. In VALUES of several rows the strongest type counts:
+    one int among the decimals, which travel as texts, and the server would make ints of all."""
+    binders = [_binder(column) for column in columns]
+    return [
+        None if value is None else bind(value)
+        for row in rows
+        for bind, value in zip(binders, row, strict=True)
+    ]
 
 
-def _exact(value: Any) -> Any:
-    """Days, moments and decimals as texts, which the server converts to the last digit; what the
-    drivers make of them differs (pyodbc drops the zone of a moment)."""
+def _binder(column: Any) -> Callable[[Any], Any]:
+    if isinstance(column, DecimalField):
+        return _decimal_text
+    if isinstance(column, CharField | TextField | JSONField | DateField | UUIDField):
+        return _text
+    return _as_it_is  # numbers and booleans, whose types mix without loss
+
+
+def _decimal_text(value: Any) -> str:
+    """To the last digit: what the drivers make of a decimal differs."""
+    if isinstance(value, str):
+        return value
+    return format(Decimal(repr(value) if isinstance(value, float) else value), "f")
+
+
+def _text(value: Any) -> Any:
+    """Days and moments, too, which the server converts; pyodbc would drop the zone of a moment."""
     if isinstance(value, date):  # a datetime is one, too
         return value.isoformat()
     if isinstance(value, Decimal):
         return format(value, "f")
+    return str(value) if isinstance(value, int | float) else value
+
+
+def _as_it_is(value: Any) -> Any:
     return value

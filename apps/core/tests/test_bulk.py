@@ -376,6 +376,50 @@ class TestSqlServerWithoutOne:
         told = [value for _, parameters in sent for value in parameters]
         assert told == [value for row in rows for value in row]
 
+    @pytest.mark.parametrize(
+        ("column", "given", "sent_as"),
+        [
+            ("ordered_quantity", [5, Decimal("0.100"), "1.5", 2.5, Decimal("1E+2"), None],
+             ["5", "0.100", "1.5", "2.5", "100", None]),
+            ("sku", [7, "A", None, Decimal("0.10"), date(2024, 2, 29)],
+             ["7", "A", None, "0.10", "2024-02-29"]),
+            ("promised_date", ["2024-02-29", date(2024, 2, 29), None],
+             ["2024-02-29", "2024-02-29", None]),
+            ("last_run", [1, 2**40, None], [1, 2**40, None]),
+            ("supplier_id", [1, 2**40, None], [1, 2**40, None]),
+            ("unmapped", [True, False], [True, False]),
+        ],
+    )  # fmt: skip
+    def test_all_values_of_a_column_are_of_one_kind_so_that_none_decides_for_the_others(
+        self,
+        sent: list[tuple[str, list[Any]]],
+        column: str,
+        given: list[Any],
+        sent_as: list[Any],
+    ) -> None:
+        # In VALUES of several rows SQL Server takes the strongest type: a text beside an int must
+        # be an int, or the statement fails.
+        insert_rows(POLine, (column,), [(value,) for value in given])
+        update_rows(POLine, (column,), [(value, 1) for value in given])
+        (_, inserted), (_, updated) = sent
+        assert inserted == sent_as
+        assert updated[::2] == sent_as
+
+    def test_a_statement_without_columns_or_with_too_many_is_refused_in_words(
+        self, sent: list[tuple[str, list[Any]]]
+    ) -> None:
+        with pytest.raises(ValueError, match=r"No column of \[po_supplier\] is named"):
+            insert_rows(Supplier, (), [()])
+        with pytest.raises(ValueError, match=r"No column of \[po_supplier\] is named"):
+            update_rows(Supplier, (), [(1,)])
+        with pytest.raises(ValueError, match="2,001 values a row are more than the 2,000"):
+            insert_rows(Supplier, ("code",) * 2_001, [("S",) * 2_001])
+        with pytest.raises(ValueError, match="2,001 values a row are more than the 2,000"):
+            update_rows(Supplier, ("code",) * 2_000, [("S",) * 2_000 + (1,)])
+        assert sent == []
+        assert insert_rows(Supplier, ("code",) * 2_000, [("S",) * 2_000] * 2) == 2
+        assert len(sent) == 2
+
 
 def test_chunks_keep_order_and_lose_nothing() -> None:
     assert list(chunks(iter(range(7)), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
