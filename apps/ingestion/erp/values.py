@@ -148,7 +148,7 @@ def moment_reader(rules: DateRules) -> Callable[[Any], Canonical]:
             return None
         if value.tzinfo is None:
             value = value.replace(tzinfo=rules.zone)
-        return _in_zone(value, UTC).isoformat(timespec="microseconds")
+        return _in_zone(value, UTC, raw).isoformat(timespec="microseconds")
 
     return convert
 
@@ -183,7 +183,7 @@ def _text(raw: Any, blanks: str | None) -> str:
         return "0" if digits == "-0" else digits
     if isinstance(raw, datetime) and raw.tzinfo is not None:
         # Drivers and sessions choose the offset; UTC is the same text whoever reads it.
-        return _in_zone(raw, UTC).isoformat()
+        return _in_zone(raw, UTC, raw).isoformat()
     if isinstance(raw, date):  # a datetime is one, too
         return raw.isoformat()
     if hasattr(raw, "hex") and not isinstance(raw, bytes | bytearray | memoryview):
@@ -214,16 +214,16 @@ def _day(raw: Any, rules: DateRules) -> str | None:
     value = _point(raw, rules)
     if isinstance(value, datetime):
         if value.tzinfo is not None and value.date().isoformat() not in rules.null_dates:
-            value = _in_zone(value, rules.zone)
+            value = _in_zone(value, rules.zone, raw)
         value = value.date()
     return None if value is None else value.isoformat()
 
 
-def _in_zone(moment: datetime, zone: tzinfo) -> datetime:
+def _in_zone(moment: datetime, zone: tzinfo, raw: Any) -> datetime:
     try:
         return moment.astimezone(zone)
     except OverflowError:
-        raise UnreadableError(f"{_shown(moment)} is outside the calendar") from None
+        raise UnreadableError(f"{_shown(raw)} is outside the calendar") from None
 
 
 def _point(raw: Any, rules: DateRules) -> date | datetime | None:

@@ -225,6 +225,8 @@ class TestDates:
         last = datetime(9999, 12, 31, 20, tzinfo=MINUS_5)
         read = date_reader(DateRules(SHANGHAI, frozenset()))
         assert "outside the calendar" in refusal(read, last)
+        written = "9999-12-31T20:00:00-05:00"
+        assert refusal(read, written) == f"'{written}' is outside the calendar"
 
     @pytest.mark.parametrize("raw", ["20250301", 20250301])
     def test_further_formats_are_tried_beside_iso(self, raw: Any) -> None:
