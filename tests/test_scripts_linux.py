@@ -128,12 +128,14 @@ esac
         echo "$(cat "$(dirname "$3")/VERSION")" >"$3/made_for" ;;
 esac
 folder=$(dirname "$(dirname "$(dirname "$0")")")
-echo "$(cat "$folder/VERSION" 2>/dev/null || echo -): $*" >>"$MACHINE/log"
+call="$(cat "$folder/VERSION" 2>/dev/null || echo -): $*"
+echo "$call" >>"$MACHINE/log"
+! grep -qxF -- "$call" "$MACHINE/cutting" || kill -KILL 0 # the script too: as a power cut does
 case $* in
     *"migrate --check"*) [ ! -e "$MACHINE/unmigrated" ] ;;
     *manage.py\\ backup*) mkdir -p "$folder/var"; echo "$folder/var/backup-1"; echo "checked" ;;
 esac || exit 1
-! grep -qxF -- "$(cat "$folder/VERSION" 2>/dev/null || echo -): $*" "$MACHINE/failing"
+! grep -qxF -- "$call" "$MACHINE/failing"
 """,
 }
 CODE = ["manage.py", "requirements/production.txt", ".env.example", "apps/app.py"]
@@ -148,7 +150,7 @@ class Machine:
         self.source = folder / "source"
         for name in ("bin", "units", "active"):
             (folder / name).mkdir()
-        for name in ("log", "failing"):
+        for name in ("log", "failing", "cutting"):
             (folder / name).touch()
         for name, text in FAKES.items():
             script = folder / "bin" / name
@@ -200,6 +202,7 @@ class Machine:
             text=True,
             timeout=60,
             check=False,
+            start_new_session=True,
         )
 
     def install(self, **extra: str) -> subprocess.CompletedProcess[str]:
@@ -215,6 +218,10 @@ class Machine:
         """These calls of Python, each with the version of its code before it, will fail."""
         text = "".join(f"{call}\n" for call in calls)
         (self.folder / "failing").write_text(text, encoding="utf-8")
+
+    def is_cut_off(self, call: str) -> None:
+        """The script that makes this call of Python is killed in its midst."""
+        (self.folder / "cutting").write_text(f"{call}\n", encoding="utf-8")
 
     def needs_migration(self) -> None:
         (self.folder / "unmigrated").touch()
@@ -574,6 +581,69 @@ def test_when_the_way_back_fails_too_it_says_what_to_do_and_can_be_finished(
     assert machine.update("back", typed="yes\n").returncode == 0
     assert machine.calls("restore") == [restore]
     assert is_version_1_again(machine)
+
+
+@needs_bash
+@pytest.mark.process
+@pytest.mark.parametrize(
+    "call",
+    [
+        f"{pip} HOME/requirements/production.txt",
+        "manage.py migrate --noinput",
+        "manage.py serve --probe 30",
+    ],
+)
+def test_after_an_update_that_was_cut_off_there_is_only_the_way_back(
+    installed: tuple[Machine, str], call: str
+) -> None:
+    machine, version = installed
+    machine.needs_migration()
+    machine.is_cut_off(f"2: {call}".replace("HOME", str(machine.home)))
+    assert machine.update(version).returncode < 0
+    machine.is_cut_off("nothing more")
+    refused = machine.update(version, "--despite-errors")
+    assert refused.returncode == 1
+    assert "was cut off" in refused.stderr
+    assert f"{machine.home}/.before/update.sh back" in refused.stderr
+    assert machine.calls("") == []
+    assert machine.update("back", typed="yes\n").returncode == 0
+    assert is_version_1_again(machine)
+    assert machine.update(version).returncode == 0  # nothing is marked any more
+    assert machine.version == "2"
+
+
+@needs_bash
+@pytest.mark.process
+def test_after_a_way_back_that_was_cut_off_it_must_be_gone_to_its_end(
+    installed: tuple[Machine, str],
+) -> None:
+    machine, version = installed
+    assert machine.update(version).returncode == 0
+    machine.is_cut_off("1: manage.py collectstatic --noinput")
+    assert machine.update("back").returncode < 0
+    machine.is_cut_off("nothing more")
+    assert "was cut off" in machine.update(version).stderr
+    assert machine.update("back").returncode == 0
+    assert is_version_1_again(machine)
+
+
+@needs_bash
+@pytest.mark.process
+@pytest.mark.parametrize("then", ["update", "back"])
+def test_an_update_that_was_cut_off_before_its_first_change_leaves_nothing_stopped(
+    installed: tuple[Machine, str], then: str
+) -> None:
+    machine, version = installed
+    machine.is_cut_off("1: manage.py backup")
+    assert machine.update(version).returncode < 0
+    assert machine.active == set()
+    machine.is_cut_off("nothing more")
+    result = machine.update(version if then == "update" else "back")
+    assert result.returncode == 0, result.stderr
+    assert "what it had stopped runs again" in result.stdout
+    assert machine.active == RUNNING
+    assert machine.version == ("2" if then == "update" else "1")
+    assert not (machine.home / ".before.new").exists()
 
 
 @needs_bash

@@ -8,7 +8,8 @@
 # Steps: checks that nothing stands in the way; stops web application and timers; backs up the
 # database; puts the new code in place, with a virtual environment of its own; migrates; asks doctor;
 # starts again. Until all that is done, nobody can enter anything, so going back loses nothing. The
-# version before stays in the folder .before until the next update.
+# version before stays in the folder .before until the next update. The file .before/unfinished marks
+# an update, or a way back, that is under way: whatever cuts it off, `back` is then the only way on.
 #
 # Exit codes: 0 updated (or gone back); 1 not updated, the version from before runs; 2 wrong usage;
 # 3 not updated and the way back failed: what to do is printed.
@@ -37,9 +38,15 @@ usage() {
 
 # refuse MESSAGE...: before anything was touched.
 refuse() {
-    rm -rf "$before.new"
     complain "$@" "Nothing was changed."
     exit 1
+}
+
+# refuse_and_start MESSAGE...: after the services were stopped, but before anything was changed.
+refuse_and_start() {
+    start_services "$before.new"
+    rm -rf "$before.new"
+    refuse "$@"
 }
 
 is_busy() {
@@ -67,6 +74,22 @@ check_installation() {
 read_installation() {
     user=$(sed -n 's/^User=//p' "$unit_folder/$web")
     DJANGO_SETTINGS_MODULE=$(sed -n 's/^Environment=DJANGO_SETTINGS_MODULE=//p' "$unit_folder/$web")
+}
+
+# A second update would save the half-updated state as "the version from before".
+check_unfinished() {
+    [ ! -e "$before/unfinished" ] ||
+        refuse "The last update or way back was cut off (a power cut, a kill), so this may be half of" \
+            "two versions. Go back to the version from before first: $before/update.sh back"
+}
+
+# An update that was cut off before it changed anything may have stopped the services already.
+start_what_was_stopped() {
+    [ -e "$before.new/running" ] || return 1
+    start_services "$before.new" || refuse "An update was cut off before it changed anything, and" \
+        "what it had stopped does not start again: see above."
+    rm -rf "$before.new"
+    say "An update was cut off before it changed anything; what it had stopped runs again."
 }
 
 check_version() {
@@ -113,8 +136,7 @@ stop_services() {
     systemctl stop "$run_timer" "$backup_timer"
     for unit in "$run_service" "$backup_service"; do
         if is_busy "$unit"; then
-            start_services "$before.new"
-            refuse "$unit is at work. Wait until it has ended (systemctl status $unit)."
+            refuse_and_start "$unit is at work. Wait until it has ended (systemctl status $unit)."
         fi
     done
     systemctl stop "$web"
@@ -148,7 +170,7 @@ note_version() {
     else
         git -C "$home" symbolic-ref --quiet --short HEAD >"$before.new/commit" ||
             git -C "$home" rev-parse HEAD >"$before.new/commit"
-    fi
+    fi && touch "$before.new/unfinished"
 }
 
 # --- the update -----------------------------------------------------------------------------------
@@ -252,6 +274,7 @@ go_back() {
     trap '' INT TERM HUP
     interrupted=
     # A run that is stopped so leaves nothing half-applied.
+    touch "$before/unfinished"
     systemctl stop "$run_timer" "$backup_timer" "$run_service" "$backup_service" "$web"
     step "The code from before" put_code_back &&
         step "The virtual environment from before" put_venv_back &&
@@ -260,7 +283,7 @@ go_back() {
         step "Static files" manage collectstatic --noinput &&
         step "systemd units" put_units &&
         step "Starting" start_services "$before" &&
-        rm -f "$before/migrated" && return
+        rm -f "$before/migrated" "$before/unfinished" && return
     systemctl stop "$run_timer" "$backup_timer" "$web"
     complain "THE WAY BACK FAILED: PO Tracking is stopped and must be repaired by hand." \
         "Correct what the message above says, then run: $before/update.sh back" \
@@ -293,12 +316,14 @@ main() {
     case $version in
         "" | -*) usage ;;
     esac
+    [ "$version" = back ] || check_unfinished
     check_installation
     read_installation
     if [ "$version" = back ]; then
-        back_on_request
+        start_what_was_stopped || back_on_request
         return
     fi
+    start_what_was_stopped
     check_version
     check_health
     rm -rf "$before.new"
@@ -308,14 +333,12 @@ main() {
     trap 'interrupted=yes' INT TERM
     stop_services
     if ! step "Backup" back_up; then
-        start_services "$before.new"
-        refuse "Without a backup there is no update."
+        refuse_and_start "Without a backup there is no update."
     fi
     if ! note_version || ! rm -rf "$before" || ! mv "$before.new" "$before"; then
-        start_services "$before.new"
-        refuse "The folder $before cannot be made anew: see above."
+        refuse_and_start "The folder $before cannot be made anew: see above."
     fi
-    if update; then
+    if update && rm -f "$before/unfinished"; then
         say "Updated to $version. The version from before is kept in $before; to go back to it:" \
             "  $home/scripts/linux/update.sh back"
         return
