@@ -133,6 +133,8 @@ echo "$call" >>"$MACHINE/log"
 ! grep -qxF -- "$call" "$MACHINE/cutting" || kill -KILL 0 # the script too: as a power cut does
 case $* in
     *"migrate --check"*) [ ! -e "$MACHINE/unmigrated" ] ;;
+    *"backup --check"*) [ ! -e "$MACHINE/no backup" ] ||
+        { echo "what stands in the way"; exit "$(cat "$MACHINE/no backup")"; } ;;
     *manage.py\\ backup*) mkdir -p "$folder/var"; echo "$folder/var/backup-1"; echo "checked" ;;
 esac || exit 1
 ! grep -qxF -- "$call" "$MACHINE/failing"
@@ -475,6 +477,7 @@ def test_an_update_backs_up_with_the_old_code_and_migrates_with_the_new(
     assert result.returncode == 0, result.stdout + result.stderr
     assert machine.calls("manage.py") == [
         "1: manage.py doctor",
+        "1: manage.py backup --check",
         "1: manage.py backup",
         "2: manage.py check --deploy --fail-level ERROR",
         "2: manage.py migrate --check",
@@ -696,6 +699,38 @@ def test_without_a_backup_nothing_is_touched(installed: tuple[Machine, str]) -> 
 
 @needs_bash
 @pytest.mark.process
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [(1, "Without a backup there is no update"), (4, "A run is at work"), (-9, "Without a backup")],
+)
+def test_a_backup_that_would_fail_stops_an_update_before_anything_is_stopped(
+    installed: tuple[Machine, str], code: int, said: str
+) -> None:
+    machine, version = installed
+    (machine.folder / "no backup").write_text(f"{code % 256}", encoding="utf-8")
+    result = machine.update(version, "--despite-errors")
+    assert result.returncode == 1
+    assert "what stands in the way" in result.stderr
+    assert said in result.stderr
+    assert not [line for line in machine.log if line.startswith("systemctl stop")]
+    assert is_version_1_again(machine)
+
+
+@needs_bash
+@pytest.mark.process
+def test_an_old_version_that_cannot_check_its_backup_is_updated_all_the_same(
+    installed: tuple[Machine, str],
+) -> None:
+    machine, version = installed
+    (machine.folder / "no backup").write_text("2", encoding="utf-8")  # argparse: wrong usage
+    result = machine.update(version)
+    assert result.returncode == 0, result.stderr
+    assert "what stands in the way" not in result.stderr
+    assert machine.version == "2"
+
+
+@needs_bash
+@pytest.mark.process
 def test_a_sick_installation_is_not_updated_unless_told(installed: tuple[Machine, str]) -> None:
     machine, version = installed
     machine.fails("1: manage.py doctor", "2: manage.py doctor")
@@ -716,7 +751,7 @@ def test_a_run_that_is_at_work_is_not_disturbed(installed: tuple[Machine, str]) 
     assert result.returncode == 1
     assert "po-tracking-ingestion.service is at work" in result.stderr
     assert machine.active == RUNNING | {"po-tracking-ingestion.service"}
-    assert machine.calls("backup") == []
+    assert machine.calls("backup") == ["1: manage.py backup --check"]
 
 
 @needs_bash

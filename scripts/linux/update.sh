@@ -5,11 +5,12 @@
 #   scripts/linux/update.sh FOLDER [--despite-errors]    the folder of an unpacked new version
 #   scripts/linux/update.sh back                         to the version before the last update
 #
-# Steps: checks that nothing stands in the way; stops web application and timers; backs up the
-# database; puts the new code in place, with a virtual environment of its own; migrates; asks doctor;
-# starts again. Until all that is done, nobody can enter anything, so going back loses nothing. The
-# version before stays in the folder .before until the next update. The file .before/unfinished marks
-# an update, or a way back, that is under way: whatever cuts it off, `back` is then the only way on.
+# Steps: checks that nothing stands in the way of update and backup; stops web application and
+# timers; backs up the database; puts the new code in place, with a virtual environment of its own;
+# migrates; asks doctor; starts again. Until all that is done, nobody can enter anything, so going
+# back loses nothing. The version before stays in the folder .before until the next update. The file
+# .before/unfinished marks an update, or a way back, that is under way: whatever cuts it off, `back`
+# is then the only way on.
 #
 # Exit codes: 0 updated (or gone back); 1 not updated, the version from before runs; 2 wrong usage;
 # 3 not updated and the way back failed: what to do is printed.
@@ -122,6 +123,20 @@ check_health() {
     [ -z "$despite_errors" ] || return 0
     manage doctor || refuse "doctor found errors before the update: see above." \
         "Correct them first, or add --despite-errors; then doctor is not asked afterwards either."
+}
+
+# Before anything is stopped: a backup that cannot be made is found while everybody still works.
+check_backup() {
+    local words code
+    is_read_only && return
+    words=$(manage backup --check 2>&1)
+    code=$?
+    case $code in
+        0 | 2) return ;; # 2: this version does not know --check yet; the backup itself will tell
+    esac
+    complain "$words"
+    [ "$code" != 4 ] || refuse "A run is at work. Wait until it has ended."
+    refuse "Without a backup there is no update: see above."
 }
 
 # Whoever stops now is started again in the end, whatever the end is.
@@ -326,6 +341,7 @@ main() {
     start_what_was_stopped
     check_version
     check_health
+    check_backup
     rm -rf "$before.new"
     mkdir -m 700 "$before.new" || refuse "The folder $before.new cannot be made."
     # A closed terminal does not end an update half-way; Ctrl+C ends the step, and all goes back.
