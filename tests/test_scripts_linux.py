@@ -135,7 +135,9 @@ case $* in
     *"migrate --check"*) [ ! -e "$MACHINE/unmigrated" ] ;;
     *"backup --check"*) [ ! -e "$MACHINE/no backup" ] ||
         { echo "what stands in the way"; exit "$(cat "$MACHINE/no backup")"; } ;;
-    *manage.py\\ backup*) mkdir -p "$folder/var"; echo "$folder/var/backup-1"; echo "checked" ;;
+    *manage.py\\ backup*) mkdir -p "$folder/var/backup-1"
+        [ -e "$MACHINE/no manifest" ] || touch "$folder/var/backup-1/manifest.json"
+        echo "$folder/var/backup-1"; echo "checked" ;;
 esac || exit 1
 ! grep -qxF -- "$call" "$MACHINE/failing"
 """,
@@ -695,6 +697,41 @@ def test_without_a_backup_nothing_is_touched(installed: tuple[Machine, str]) -> 
     assert "Without a backup there is no update" in result.stderr
     assert not (machine.home / ".before").exists()
     assert is_version_1_again(machine)
+
+
+@needs_bash
+@pytest.mark.process
+def test_a_backup_that_is_not_where_it_says_is_none(installed: tuple[Machine, str]) -> None:
+    machine, version = installed
+    (machine.folder / "no manifest").touch()
+    result = machine.update(version)
+    assert result.returncode == 1
+    assert f'named "{machine.home}/var/backup-1"' in result.stderr
+    assert not (machine.home / ".before").exists()
+    assert is_version_1_again(machine)
+
+
+@needs_bash
+@pytest.mark.process
+@pytest.mark.parametrize("asked", [True, False])
+def test_whether_the_version_from_before_answers_is_asked_and_said(
+    installed: tuple[Machine, str], *, asked: bool
+) -> None:
+    machine, version = installed
+    probe = "1: manage.py serve --probe 30"
+    if asked:
+        assert machine.update(version).returncode == 0
+        machine.fails(probe)
+        result = machine.update("back")
+    else:
+        machine.fails("2: manage.py doctor", probe)
+        result = machine.update(version)
+    assert machine.calls("")[-1] == probe
+    assert result.returncode == 3
+    assert "its web application does not answer" in result.stderr
+    assert is_version_1_again(machine)
+    machine.fails()
+    assert machine.update("back").returncode == 0
 
 
 @needs_bash

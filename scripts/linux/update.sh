@@ -13,7 +13,8 @@
 # is then the only way on.
 #
 # Exit codes: 0 updated (or gone back); 1 not updated, the version from before runs; 2 wrong usage;
-# 3 not updated and the way back failed: what to do is printed.
+# 3 not updated, and the way back failed or ended without an answer of the web application: what to do
+# is printed.
 # shellcheck disable=SC2317 # `step` calls functions by name
 set -uo pipefail
 
@@ -168,7 +169,12 @@ start_services() {
 
 back_up() {
     is_read_only && return
-    manage backup >"$before.new/backup" && [ -s "$before.new/backup" ]
+    manage backup >"$before.new/backup" || return 1
+    local folder
+    folder=$(head -n 1 "$before.new/backup")
+    [ -e "$folder/manifest.json" ] && return
+    complain "backup named \"$folder\" as its folder, but no manifest.json is there."
+    return 1
 }
 
 note_version() {
@@ -223,10 +229,14 @@ answers() {
     manage doctor
 }
 
-is_up() {
-    start_services "$before" || return 1
+# systemd says "active" of a program that dies a moment later.
+web_answers() {
     grep -qx "$web" "$before/running" || return 0
     manage serve --probe 30
+}
+
+is_up() {
+    start_services "$before" && web_answers
 }
 
 # step NAME COMMAND...: says which one failed.
@@ -298,12 +308,20 @@ go_back() {
         step "Static files" manage collectstatic --noinput &&
         step "systemd units" put_units &&
         step "Starting" start_services "$before" &&
-        rm -f "$before/migrated" "$before/unfinished" && return
+        rm -f "$before/migrated" "$before/unfinished" && see_that_it_answers && return
     systemctl stop "$run_timer" "$backup_timer" "$web"
     complain "THE WAY BACK FAILED: PO Tracking is stopped and must be repaired by hand." \
         "Correct what the message above says, then run: $before/update.sh back" \
         "The version from before is kept in $before." \
         "The backup of the database: $(backup_folder)"
+    exit 3
+}
+
+# Code and data are those from before, so it is neither stopped nor gone back once more.
+see_that_it_answers() {
+    web_answers && return
+    complain "The version from before is in its place, but its web application does not answer: see" \
+        "above, and: systemctl status $web"
     exit 3
 }
 
