@@ -189,7 +189,9 @@ if "%first:~0,3%"=="-3." shift
 if "%~1"=="-c" goto code
 if "%~2"=="venv" goto venv
 if "%~3"=="--check" goto check
-if "%~2"=="backup" echo D:\backups\1
+rem Without /b, so that it ends the script that called it: as a power cut does.
+if exist "%MACHINE%\fail\cut %v% %~2" exit 1
+if "%~2"=="backup" echo %MACHINE%\backups\1
 if exist "%MACHINE%\fail\%v% %~2" exit /b 1
 exit /b 0
 :code
@@ -204,8 +206,13 @@ copy "%MACHINE%\bin\py.bat" "%~3\Scripts\activate.bat" >nul
 copy VERSION "%~3\made_for" >nul
 exit /b 0
 :check
+if "%~2"=="backup" goto check_backup
 if exist "%MACHINE%\unmigrated" exit /b 1
 exit /b 0
+:check_backup
+if not exist "%MACHINE%\no backup" exit /b 0
+type "%MACHINE%\no backup"
+exit /b 1
 """
 FAKES = {
     "py": PYTHON,
@@ -221,6 +228,7 @@ if exist "%MACHINE%\fail\net %1" exit /b 1
 if exist "%MACHINE%\fail\%v% net %1" exit /b 1
 exit /b 0
 """,
+    "fltmc": NOTE + 'if exist "%MACHINE%\\fail\\fltmc" exit /b 1\nexit /b 0\n',
     "sc": NOTE
     + r"""if "%1"=="query" goto query
 exit /b 0
@@ -268,8 +276,9 @@ class Machine:
         self.wine = wine
         self.home = wine.folder
         self.folder = wine.folder.parent
-        for name in ("bin", "fail", "tasks"):
-            (self.folder / name).mkdir()
+        for name in ("bin", "fail", "tasks", "backups/1"):
+            (self.folder / name).mkdir(parents=True)
+        (self.folder / "backups" / "1" / "manifest.json").touch()
         for name, text in FAKES.items():
             wine.write(f"../bin/{name}.bat", "@echo off\n" + text.replace("{name}", name))
         self.make_code(self.folder / OLD, "1")
@@ -471,7 +480,7 @@ def test_a_wrong_call_is_told_and_changes_nothing(
     result = machine.run(script, *arguments)
     assert result.returncode == 2
     assert result.stderr
-    assert [line for line in machine.log if line != "net session"] == []
+    assert [line for line in machine.log if line != "fltmc"] == []
 
 
 @pytest.mark.process
@@ -487,11 +496,11 @@ def test_who_is_no_administrator_is_told_so(
     machine: Machine, script: str, arguments: list[str]
 ) -> None:
     machine.has_venv()
-    machine.fails("net session")
+    machine.fails("fltmc")
     result = machine.run(script, *arguments)
     assert result.returncode == 1
     assert 'open the command prompt with "Run as administrator"' in result.stderr
-    assert machine.log == ["net session"]
+    assert machine.log == ["fltmc"]
 
 
 @pytest.mark.process
@@ -729,7 +738,8 @@ def needs_migration(machine: Machine) -> None:
     (machine.folder / "unmigrated").touch()
 
 
-RESTORE = '1: manage.py restore "D:\\backups\\1" --force'
+def restore(machine: Machine) -> str:
+    return f'1: manage.py restore "{windows(machine.folder)}\\backups\\1" --force'
 
 
 @pytest.mark.process
@@ -742,6 +752,7 @@ def test_an_update_backs_up_with_the_old_code_and_migrates_with_the_new(
     assert result.returncode == 0, result.stdout + result.stderr
     assert machine.python == [
         "1: manage.py doctor",
+        "1: manage.py backup --check",
         "1: manage.py backup",
         '2: -m venv ".venv"',
         f"2: {PIP}",
@@ -797,7 +808,7 @@ def test_whatever_fails_the_old_version_runs_again_with_the_old_data(
     assert result.returncode == 1
     assert "the version from before runs again" in result.stderr
     restored = [call for call in machine.python if "restore" in call]
-    assert restored == ([RESTORE] if restores else [])
+    assert restored == ([restore(machine)] if restores else [])
     assert is_version(machine, "1")
 
 
@@ -842,27 +853,82 @@ def test_when_the_way_back_fails_too_it_says_what_to_do_and_can_be_finished(
     result = machine.run("update.bat", version)
     assert result.returncode == 3
     assert "THE WAY BACK FAILED" in result.stderr
-    assert 'update.bat" back' in result.stderr
-    assert "D:\\backups\\1" in result.stderr
+    assert f'"{windows(machine.home)}\\.update.bat" back' in result.stderr
+    assert f"{windows(machine.folder)}\\backups\\1" in result.stderr
     assert 'schtasks /Run /TN "PO Tracking web"' not in machine.log
 
     machine.fails()
     assert machine.run("update.bat", "back", typed="yes\r\n").returncode == 0
-    assert [call for call in machine.python if "restore" in call] == [RESTORE]
+    assert [call for call in machine.python if "restore" in call] == [restore(machine)]
     assert is_version(machine, "1")
 
 
 @pytest.mark.process
-def test_an_update_that_was_cut_off_without_an_environment_can_be_taken_back(
+@pytest.mark.parametrize("lost", [["scripts", ".venv"], [".venv"]])
+def test_an_update_that_was_cut_off_at_its_worst_can_be_taken_back(
+    installed: tuple[Machine, str], lost: list[str]
+) -> None:
+    machine, version = installed
+    assert machine.run("update.bat", version).returncode == 0
+    # As after a power cut: neither the old nor the new of these is in its place.
+    for name in lost:
+        shutil.rmtree(machine.home / name)
+    result = machine.run("../../.update.bat", "back")
+    assert result.returncode == 0, result.stderr
+    assert is_version(machine, "1")
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("step", ["pip", "migrate", "serve"])
+def test_after_an_update_that_was_cut_off_there_is_only_the_way_back(
+    installed: tuple[Machine, str], step: str
+) -> None:
+    machine, version = installed
+    needs_migration(machine)
+    machine.fails(f"cut 2 {step}")
+    assert "the version from before" not in machine.run("update.bat", version).stdout
+    machine.fails()
+    refused = machine.run("update.bat", version, "--despite-errors")
+    assert refused.returncode == 1
+    assert "It was cut off" in refused.stderr
+    assert f'"{windows(machine.home)}\\.update.bat" back' in refused.stderr
+    assert machine.python == []
+    assert machine.run("update.bat", "back", typed="yes\r\n").returncode == 0
+    assert is_version(machine, "1")
+    assert machine.run("update.bat", version).returncode == 0  # nothing is marked any more
+    assert is_version(machine, "2")
+
+
+@pytest.mark.process
+def test_after_a_way_back_that_was_cut_off_it_must_be_gone_to_its_end(
     installed: tuple[Machine, str],
 ) -> None:
     machine, version = installed
     assert machine.run("update.bat", version).returncode == 0
-    shutil.rmtree(machine.home / ".venv")  # the new one was not made yet
-    assert machine.run("update.bat", version).returncode == 1
-    result = machine.run("update.bat", "back")
-    assert result.returncode == 0, result.stderr
+    machine.fails("cut 1 collectstatic")
+    assert "runs again" not in machine.run("update.bat", "back").stdout
+    machine.fails()
+    assert "It was cut off" in machine.run("update.bat", version).stderr
+    assert machine.run("update.bat", "back").returncode == 0
     assert is_version(machine, "1")
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("then", ["update", "back"])
+def test_an_update_that_was_cut_off_before_its_first_change_leaves_nothing_stopped(
+    installed: tuple[Machine, str], then: str
+) -> None:
+    machine, version = installed
+    machine.fails("cut 1 backup")
+    assert "Updated" not in machine.run("update.bat", version).stdout
+    assert not is_version(machine, "1")  # its tasks are disabled
+    (machine.home / ".venv").rename(machine.home / ".venv.free")  # the worst moment
+    machine.fails()
+    result = machine.run("update.bat", version if then == "update" else "back")
+    assert result.returncode == 0, result.stderr
+    assert "what it had stopped runs again" in result.stdout
+    assert is_version(machine, "2" if then == "update" else "1")
+    assert not (machine.home / ".before.new").exists()
 
 
 @pytest.mark.process
@@ -902,6 +968,63 @@ def test_without_a_backup_nothing_is_touched(installed: tuple[Machine, str]) -> 
     assert "Without a backup there is no update" in result.stderr
     assert not (machine.home / ".before").exists()
     assert not (machine.home / ".before.new").exists()
+    assert is_version(machine, "1")
+
+
+@pytest.mark.process
+def test_a_backup_that_is_not_where_it_says_is_none(installed: tuple[Machine, str]) -> None:
+    machine, version = installed
+    (machine.folder / "backups" / "1" / "manifest.json").unlink()
+    result = machine.run("update.bat", version)
+    assert result.returncode == 1
+    assert "no manifest.json is there" in result.stderr
+    assert not (machine.home / ".before").exists()
+    assert is_version(machine, "1")
+
+
+@pytest.mark.process
+def test_a_backup_that_would_fail_stops_an_update_before_anything_is_stopped(
+    installed: tuple[Machine, str],
+) -> None:
+    machine, version = installed
+    (machine.folder / "no backup").write_text("BACKUP_SQLSERVER_DIR is missing", encoding="ascii")
+    result = machine.run("update.bat", version, "--despite-errors")
+    assert result.returncode == 1
+    assert "BACKUP_SQLSERVER_DIR is missing" in result.stderr
+    assert "there is no update" in result.stderr
+    assert not [line for line in machine.log if line.startswith(("net ", "schtasks"))]
+    assert is_version(machine, "1")
+
+
+@pytest.mark.process
+def test_an_old_version_that_cannot_check_its_backup_is_updated_all_the_same(
+    installed: tuple[Machine, str],
+) -> None:
+    machine, version = installed
+    usage = "manage.py backup: error: unrecognized arguments: --check"
+    (machine.folder / "no backup").write_text(usage, encoding="ascii")
+    result = machine.run("update.bat", version)
+    assert result.returncode == 0, result.stderr
+    assert "unrecognized" not in result.stderr
+    assert is_version(machine, "2")
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("asked", [True, False])
+def test_whether_the_version_from_before_answers_is_asked_and_said(
+    installed: tuple[Machine, str], *, asked: bool
+) -> None:
+    machine, version = installed
+    if asked:
+        assert machine.run("update.bat", version).returncode == 0
+        machine.fails("1 serve")
+        result = machine.run("update.bat", "back")
+    else:
+        machine.fails("2 doctor", "1 serve")
+        result = machine.run("update.bat", version)
+    assert machine.python[-1] == "1: manage.py serve --probe 30"
+    assert result.returncode == 3
+    assert "its web application does not answer" in result.stderr
     assert is_version(machine, "1")
 
 

@@ -13,8 +13,8 @@
 # is then the only way on.
 #
 # Exit codes: 0 updated (or gone back); 1 not updated, the version from before runs; 2 wrong usage;
-# 3 not updated, and the way back failed or ended without an answer of the web application: what to do
-# is printed.
+# 3 not updated, and the way back failed or ended without an answer of the web application: what to
+# do is printed.
 # shellcheck disable=SC2317 # `step` calls functions by name
 set -uo pipefail
 
@@ -81,8 +81,9 @@ read_installation() {
 # A second update would save the half-updated state as "the version from before".
 check_unfinished() {
     [ ! -e "$before/unfinished" ] ||
-        refuse "The last update or way back was cut off (a power cut, a kill), so this may be half of" \
-            "two versions. Go back to the version from before first: $before/update.sh back"
+        refuse "An update or way back has not ended. It was cut off (a power cut, a kill), or is" \
+            "still at work. If it was cut off, go back to the version from before first:" \
+            "  $before/update.sh back"
 }
 
 # An update that was cut off before it changed anything may have stopped the services already.

@@ -14,7 +14,7 @@ set "xml=%TEMP%\po_tracking_task.xml"
 if "%~2"=="" goto usage
 
 pushd "%~dp0..\.."
-call net session >nul 2>&1
+call fltmc >nul 2>&1
 if errorlevel 1 goto no_administrator
 if /i "%~2"=="remove" goto remove
 if "%~3"=="" goto no_account

@@ -17,7 +17,7 @@ if "%~1"=="" goto usage
 if not "%~2"=="" goto usage
 
 pushd "%~dp0..\.."
-call net session >nul 2>&1
+call fltmc >nul 2>&1
 if errorlevel 1 goto no_administrator
 if /i "%account%"=="remove" goto remove
 if not exist ".venv\Scripts\activate.bat" goto no_venv

@@ -5,36 +5,49 @@ rem   update.bat VERSION [--despite-errors]   a tag or commit of this folder's g
 rem   update.bat FOLDER [--despite-errors]    the folder of an unpacked new version
 rem   update.bat back                         to the version before the last update
 rem
-rem Steps: checks that nothing stands in the way; stops web application and tasks; backs up the
-rem database; puts the new code in place, with a virtual environment of its own; migrates; asks
-rem doctor; starts again. Until all that is done, nobody can enter anything, so going back loses
-rem nothing. The version before stays in the folder .before until the next update.
+rem Steps: checks that nothing stands in the way of update and backup; stops web application and
+rem tasks; backs up the database; puts the new code in place, with a virtual environment of its own;
+rem migrates; asks doctor; starts again. Until all that is done, nobody can enter anything, so going
+rem back loses nothing. The version before stays in the folder .before until the next update. The
+rem file .before\unfinished marks an update, or a way back, that is under way: whatever cuts it off,
+rem "back" is then the only way on.
 rem
 rem Exit codes: 0 updated (or gone back); 1 not updated, the version from before runs; 2 wrong usage;
-rem 3 not updated and the way back failed: what to do is printed.
+rem 3 not updated, and the way back failed or ended without an answer of the web application: what to
+rem do is printed.
 setlocal
 rem A variable of this name would hide the real exit code.
 set "ERRORLEVEL="
 
-rem This very file is replaced on the way, and Windows reads it line by line: so a copy does the work.
-if "%~1"=="/copied" goto copied
-copy /y "%~f0" "%TEMP%\po_tracking_update.bat" >nul
-"%TEMP%\po_tracking_update.bat" /copied "%~dp0..\.." %*
-
-:copied
-set "version=%~3"
-set "option=%~4"
+set "version=%~1"
+set "option=%~2"
 if "%version%"=="" goto usage
 if "%version:~0,1%"=="-" goto usage
-if not "%~5"=="" goto usage
+if not "%~3"=="" goto usage
 if "%option%"=="" goto options_read
 if not "%option%"=="--despite-errors" goto usage
 :options_read
 
-pushd "%~2"
-call net session >nul 2>&1
+set "home=%~dp0..\.."
+if /i "%~nx0"==".update.bat" set "home=%~dp0"
+pushd "%home%"
+call fltmc >nul 2>&1
 if errorlevel 1 goto no_administrator
 if not exist "manage.py" goto no_folder
+if /i "%version%"=="back" goto may_begin
+if exist ".before\unfinished" goto unfinished
+:may_begin
+rem This very file is replaced on the way, and Windows reads it line by line: so a copy does the work.
+rem Beside .before, where only an administrator may write, and where it is found after a power cut.
+if /i "%~nx0"==".update.bat" goto copied
+copy /y "%~f0" ".update.bat" >nul
+if errorlevel 1 goto no_copy
+popd
+"%~dp0..\..\.update.bat" %*
+
+:copied
+rem Cut off while it looked whether .venv is in use.
+if not exist ".venv\*" if exist ".venv.free\*" ren ".venv.free" ".venv"
 if exist ".venv\Scripts\activate.bat" goto venv_checked
 rem An update that was cut off half-way may have left none; going back brings it back.
 if /i not "%version%"=="back" goto no_venv
@@ -45,6 +58,14 @@ set "PYTHONIOENCODING=oem"
 if not defined DJANGO_SETTINGS_MODULE set "DJANGO_SETTINGS_MODULE=po_tracking.settings.production"
 set "read_only="
 if /i "%DJANGO_SETTINGS_MODULE%"=="po_tracking.settings.production_eu" set "read_only=yes"
+if not exist ".before.new\running" goto nothing_stopped
+rem An update that was cut off before it changed anything may have stopped services already.
+call :start_services
+if errorlevel 1 goto not_started
+rd /s /q ".before.new"
+echo An update was cut off before it changed anything; what it had stopped runs again.
+if /i "%version%"=="back" goto taken_back
+:nothing_stopped
 if /i "%version%"=="back" goto back_on_request
 
 rem --- before -------------------------------------------------------------------------------------
@@ -82,9 +103,17 @@ if defined option goto health_checked
 call :python manage.py doctor
 if errorlevel 1 goto sick
 :health_checked
-
 if exist ".before.new\*" rd /s /q ".before.new"
 mkdir ".before.new"
+if defined read_only goto backup_checked
+rem A backup that cannot be made is found while everybody still works.
+call :python manage.py backup --check >".before.new\check" 2>&1
+if not errorlevel 1 goto backup_checked
+rem A version that does not know --check yet: the backup itself will tell.
+find "unrecognized arguments: --check" ".before.new\check" >nul
+if errorlevel 1 goto cannot_back_up
+:backup_checked
+
 call :stop_services
 rem Windows renames no folder whose programs run: so this tells whether a run is at work.
 ren ".venv" ".venv.free"
@@ -98,11 +127,13 @@ if errorlevel 1 goto no_backup
 set "backup="
 set /p backup=<".before.new\backup"
 if not defined backup goto no_backup
+if not exist "%backup%\manifest.json" goto no_manifest
 :backed_up
 if defined by_git call :note_commit
 if not defined by_git dir /b /a "%version%" >".before.new\names"
 if exist ".before\*" rd /s /q ".before"
 if exist ".before\*" goto no_before
+type nul >".before.new\unfinished"
 ren ".before.new" ".before"
 
 rem --- the update ---------------------------------------------------------------------------------
@@ -142,6 +173,7 @@ call :start_services
 if errorlevel 1 goto update_failed
 call :web_answers
 if errorlevel 1 goto update_failed
+del ".before\unfinished"
 echo Updated to %version%. The version from before is kept in .before; to go back to it:
 echo   "%CD%\scripts\windows\update.bat" back
 popd
@@ -151,6 +183,8 @@ exit /b 0
 echo %step%: failed. The update goes back. 1>&2
 call :go_back
 if errorlevel 1 goto back_failed
+call :web_answers
+if errorlevel 1 goto no_answer
 echo Not updated: the version from before runs again, with the data from before. 1>&2
 popd
 exit /b 1
@@ -167,16 +201,25 @@ if /i not "%answer%"=="yes" goto not_confirmed
 :confirmed
 call :go_back
 if errorlevel 1 goto back_failed
+call :web_answers
+if errorlevel 1 goto no_answer
+:taken_back
 echo The version from before runs again.
 popd
 exit /b 0
+
+rem Code and data are those from before, so it is neither stopped nor gone back once more.
+:no_answer
+echo The version from before is in its place, but its web application does not answer: see above, 1>&2
+echo and "%CD%\var\log". 1>&2
+popd
+exit /b 3
 
 :back_failed
 call :stop_all
 echo %step%: failed. 1>&2
 echo THE WAY BACK FAILED: PO Tracking is stopped and must be repaired by hand. 1>&2
-echo Correct what the message above says, then run: "%CD%\scripts\windows\update.bat" back 1>&2
-echo If this file is gone, run: "%~f0" /copied "%CD%" back 1>&2
+echo Correct what the message above says, then run: "%CD%\.update.bat" back 1>&2
 echo The version from before is kept in "%CD%\.before". 1>&2
 if exist ".before\backup" echo The backup of the database: 1>&2
 if exist ".before\backup" type ".before\backup" 1>&2
@@ -307,6 +350,7 @@ if /i "%~1"==".git" exit /b 1
 if /i "%~1"==".env" exit /b 1
 if /i "%~1"==".venv" exit /b 1
 if /i "%~1"==".before" exit /b 1
+if /i "%~1"==".update.bat" exit /b 1
 if /i "%~1"=="var" exit /b 1
 exit /b 0
 
@@ -334,6 +378,7 @@ exit /b 0
 
 rem Its steps may be repeated: what is back already is left alone.
 :go_back
+type nul >".before\unfinished"
 call :stop_all
 set "step=The code from before"
 echo %step% ...
@@ -356,6 +401,7 @@ echo %step% ...
 call :start_services
 if errorlevel 1 exit /b 1
 if exist ".before\migrated" del ".before\migrated"
+del ".before\unfinished"
 exit /b 0
 
 :put_code_back
@@ -421,7 +467,21 @@ goto refused
 
 :no_venv
 echo No virtual environment in "%CD%\.venv". Run scripts\windows\install.bat first. After an update 1>&2
-echo that was cut off, run instead: "%CD%\scripts\windows\update.bat" back 1>&2
+echo that was cut off, run instead: "%CD%\.update.bat" back 1>&2
+goto refused
+
+:unfinished
+echo An update or way back has not ended. It was cut off (a power cut, a closed window), or is still at 1>&2
+echo work. If it was cut off, go back to the version from before first: "%CD%\.update.bat" back 1>&2
+goto refused
+
+:no_copy
+echo "%CD%\.update.bat" cannot be written: see above. 1>&2
+goto refused
+
+:not_started
+echo An update was cut off before it changed anything, and what it had stopped does not start again: 1>&2
+echo see above. 1>&2
 goto refused
 
 :no_clone
@@ -462,6 +522,12 @@ echo doctor found errors before the update: see above. Correct them first, or ad
 echo --despite-errors; then doctor is not asked afterwards either. 1>&2
 goto refused
 
+:cannot_back_up
+type ".before.new\check" 1>&2
+rd /s /q ".before.new"
+echo Without a backup, or beside a run that is at work, there is no update: see above. 1>&2
+goto refused
+
 :nothing_before
 echo There is no earlier version in "%CD%\.before". 1>&2
 goto refused
@@ -478,6 +544,8 @@ goto restart
 echo The folder "%CD%\.before" of the last update cannot be removed: a file in it is in use. 1>&2
 goto restart
 
+:no_manifest
+echo backup named "%backup%" as its folder, but no manifest.json is there. 1>&2
 :no_backup
 echo Without a backup there is no update: see above. 1>&2
 :restart
