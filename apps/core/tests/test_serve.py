@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -225,6 +226,33 @@ def test_a_setting_that_makes_no_sense_is_told_in_words(
     setattr(settings, name, value)
     with pytest.raises(CommandError, match=said):
         call_command("serve")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "", ":8000", "127.0.0.1:http", "[::1]:70000"])
+def test_the_probe_tells_a_wrong_address_in_words(settings: Settings, address: str) -> None:
+    settings.WEB_LISTEN = address
+    with pytest.raises(CommandError, match=f'^WEB_LISTEN is "{re.escape(address)}". Write it as'):
+        call_command("serve", "--probe", "0")
+
+
+def has_ipv6() -> bool:
+    try:
+        with closing(socket.socket(socket.AF_INET6)) as unused:
+            unused.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.process
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_a_server_on_ipv6_is_not_reached_over_ipv4(tmp_path: Path) -> None:
+    """Else a proxy on IPv4 would have an address that WEB_TRUSTED_PROXY does not name."""
+    with serving(tmp_path, WEB_LISTEN="[::]:0") as server:
+        with closing(socket.create_connection(("::1", server.port), timeout=10)):
+            pass
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", server.port), timeout=10)
 
 
 @pytest.mark.process

@@ -91,13 +91,12 @@ def _probe(address: str, seconds: int) -> None:
 
     Whatever it answers: a database that is down is doctor's to tell.
     """
-    host, _, port = address.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if host in ("", "0.0.0.0", "::"):  # noqa: S104  # asked on this machine
+    host, port = _parts(address)
+    if host in ("0.0.0.0", "::"):  # noqa: S104  # asked on this machine
         host = "localhost"
     until = time.monotonic() + seconds
     while True:
-        link = HTTPConnection(host, int(port), timeout=5)
+        link = HTTPConnection(host, port, timeout=5)
         try:
             link.request("GET", "/healthz")
             link.getresponse()
@@ -119,20 +118,26 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
     sys.exit(0)
 
 
-def _open(address: str) -> socket.socket:
-    """The socket that listens on the address; raises CommandError in words.
-
-    It is opened here and not by Waitress, which would let two servers share one port on Windows.
-    """
+def _parts(address: str) -> tuple[str, int]:
+    """Host and port of WEB_LISTEN; raises CommandError where it has no such form."""
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not host or not port.isdecimal() or int(port) > 65535:
         raise CommandError(
             f'WEB_LISTEN is "{address}". Write it as address:port, for example 127.0.0.1:8000.'
         )
+    return host, int(port)
+
+
+def _open(address: str) -> socket.socket:
+    """The socket that listens on the address; raises CommandError in words.
+
+    It is opened here and not by Waitress, which would let two servers share one port on Windows.
+    """
+    host, port = _parts(address)
     try:
         family, kind, protocol, _, target = socket.getaddrinfo(
-            host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except socket.gaierror as error:
         raise CommandError(
