@@ -4,7 +4,8 @@
 
 KIND is ingestion or backup, each day at WHEN (HH:MM), or web, with "startup" as WHEN. Beside what
 schtasks has options for, these tasks make up for a time that was missed, run only once at a time,
-and the web application has no time limit (without XML it would end after three days).
+and the web application has no time limit (without XML it would end after three days) and is started
+again a minute after it has ended, whatever the reason.
 """
 
 from __future__ import annotations
@@ -21,14 +22,18 @@ DAILY = """<CalendarTrigger>
       <StartBoundary>2020-01-01T{when}:00</StartBoundary>
       <ScheduleByDay><DaysInterval>1</DaysInterval></ScheduleByDay>
     </CalendarTrigger>"""
-# The network takes its time; and each minute again, which is ignored while it runs. Windows' own
-# RestartOnFailure heeds no exit code.
+# Each minute, which is ignored while it runs: Windows' own RestartOnFailure heeds no exit code. A
+# repetition of the BootTrigger would begin only with the next start of the machine, so the minutes
+# are counted from a time that is past. At a start of the machine, the network takes its time.
 AT_STARTUP = """<BootTrigger>
+      <Delay>PT30S</Delay>
+    </BootTrigger>
+    <TimeTrigger>
       <Repetition>
         <Interval>PT1M</Interval><StopAtDurationEnd>false</StopAtDurationEnd>
       </Repetition>
-      <Delay>PT30S</Delay>
-    </BootTrigger>"""
+      <StartBoundary>2020-01-01T00:00:00</StartBoundary>
+    </TimeTrigger>"""
 
 TASK = """<?xml version="1.0" encoding="UTF-16"?>
 <Task version="1.2" xmlns="http://schemas.microsoft.com/windows/2004/02/mit/task">
