@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -218,7 +219,6 @@ FAKES = {
     "py": PYTHON,
     "python": PYTHON,
     "nssm": NOTE + 'if exist "%MACHINE%\\fail\\nssm" exit /b 1\nexit /b 0\n',
-    "where": "exit /b 1\n",
     "net": NOTE
     + r"""set "v=-"
 if not exist VERSION goto known
@@ -231,8 +231,10 @@ exit /b 0
     "fltmc": NOTE + 'if exist "%MACHINE%\\fail\\fltmc" exit /b 1\nexit /b 0\n',
     "sc": NOTE
     + r"""if "%1"=="query" goto query
+if "%1"=="qc" goto query
 exit /b 0
 :query
+if exist "%MACHINE%\tasks\service" type "%MACHINE%\tasks\service"
 if exist "%MACHINE%\tasks\service" exit /b 0
 exit /b 1
 """,
@@ -297,6 +299,10 @@ class Machine:
         for name in NAMES:
             (folder / "scripts" / name).write_bytes((SCRIPTS / name).read_bytes())
 
+    @property
+    def nssm(self) -> str:
+        return windows(self.folder / "bin" / "nssm.bat")
+
     def has_venv(self) -> None:
         scripts = self.home / ".venv" / "Scripts"
         (scripts / "python.bat").write_bytes((self.folder / "bin" / "py.bat").read_bytes())
@@ -313,9 +319,11 @@ class Machine:
             f"scripts/windows/{script}",
             *arguments,
             typed=typed,
-            MACHINE=windows(self.folder),
-            WINEPATH=windows(self.folder / "bin"),
-            **extra,
+            **{
+                "MACHINE": windows(self.folder),
+                "WINEPATH": windows(self.folder / "bin"),
+                **extra,
+            },
         )
 
     def fails(self, *what: str) -> None:
@@ -515,9 +523,9 @@ def test_who_is_no_administrator_is_told_so(
 def test_an_installation_that_is_not_complete_is_told(
     machine: Machine, script: str, arguments: list[str]
 ) -> None:
-    result = machine.run(script, *arguments, NSSM="nssm")
+    result = machine.run(script, *arguments, NSSM=machine.nssm)
     (machine.home / ".venv" / "Scripts" / "activate.bat").unlink()
-    result = machine.run(script, *arguments, NSSM="nssm")
+    result = machine.run(script, *arguments, NSSM=machine.nssm)
     assert result.returncode == 1
     assert "Run scripts\\windows\\install.bat first" in result.stderr
 
@@ -530,7 +538,7 @@ ACCOUNT = "COMPANY\\svc-po-tracking"
 @pytest.mark.process
 def test_with_nssm_the_web_application_becomes_a_service(machine: Machine) -> None:
     machine.has_venv()
-    result = machine.run("install_service.bat", ACCOUNT, NSSM="nssm")
+    result = machine.run("install_service.bat", ACCOUNT, NSSM=machine.nssm)
     assert result.returncode == 0, result.stderr
     home = windows(machine.home)
     told = [line.removeprefix("nssm ") for line in machine.log if line.startswith("nssm")]
@@ -540,9 +548,11 @@ def test_with_nssm_the_web_application_becomes_a_service(machine: Machine) -> No
         'set PO-Tracking AppParameters "manage.py serve '
         '--settings=po_tracking.settings.production"' in told
     )
-    assert "set PO-Tracking Start SERVICE_AUTO_START" in told
-    # It has a password, which only a person may enter.
+    # It has a password, which only a person may enter; until then it must not run as LocalSystem.
+    assert told[1] == "set PO-Tracking Start SERVICE_DISABLED"
+    assert not any("AUTO" in line for line in told)
     assert f"Log On: {ACCOUNT}" in result.stdout
+    assert "Startup type: Automatic" in result.stdout
     assert not any("start" in line for line in machine.log[1:] if line.startswith("net"))
 
 
@@ -552,17 +562,92 @@ def test_an_account_without_password_is_set_and_the_service_started(
     machine: Machine, account: str
 ) -> None:
     machine.has_venv()
-    result = machine.run("install_service.bat", account, NSSM="nssm")
+    result = machine.run("install_service.bat", account, NSSM=machine.nssm)
     assert result.returncode == 0, result.stderr
-    assert f'sc config PO-Tracking obj= "{account}" password= ""' in machine.log
-    assert machine.log[-1] == "net start PO-Tracking"
+    assert machine.log[-3:] == [
+        f'sc config PO-Tracking obj= "{account}" password= "" start= auto',
+        "net start PO-Tracking",
+        "1: manage.py serve --probe 30",
+    ]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("nssm", [True, False])
+def test_a_web_application_that_was_started_but_does_not_answer_is_told(
+    machine: Machine, *, nssm: bool
+) -> None:
+    machine.has_venv()
+    machine.fails("1 serve")
+    named = {"NSSM": machine.nssm} if nssm else {}
+    result = machine.run("install_service.bat", "NT AUTHORITY\\LocalService", **named)
+    assert result.returncode == 1
+    assert "it does not answer" in result.stderr
+
+
+@pytest.mark.process
+def test_nssm_is_looked_for_in_program_files_and_on_the_path(machine: Machine) -> None:
+    machine.has_venv()
+    drive = Path(machine.wine.environment["WINEPREFIX"]) / "drive_c"
+    on_the_path, program_files = machine.folder / "on the path", drive / "Program Files" / "nssm"
+    path = f"{windows(machine.folder / 'bin')};{windows(on_the_path)}"
+    try:
+        for folder, place in (
+            (on_the_path, windows(on_the_path)),
+            (program_files, "C:\\Program Files\\nssm"),
+        ):
+            folder.mkdir()
+            (folder / "nssm.exe").touch()  # which cannot run
+            result = machine.run("install_service.bat", ACCOUNT, WINEPATH=path)
+            assert f'The program of the service: "{place}\\nssm.exe"' in result.stdout
+    finally:
+        shutil.rmtree(program_files, ignore_errors=True)  # all tests share this Windows
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("place", ["var", ".", "on the PATH"])
+def test_an_nssm_that_the_account_of_the_service_could_exchange_is_refused(
+    machine: Machine, place: str
+) -> None:
+    machine.has_venv()
+    folder = machine.home if place == "." else machine.home / "var"
+    folder.mkdir(exist_ok=True)
+    (folder / "nssm.exe").touch()
+    if place == "on the PATH":
+        path = f"{windows(machine.folder / 'bin')};{windows(folder)}"
+        result = machine.run("install_service.bat", ACCOUNT, WINEPATH=path)
+    else:
+        result = machine.run("install_service.bat", ACCOUNT, NSSM=windows(folder / "nssm.exe"))
+    assert result.returncode == 1
+    assert "may exchange it" in result.stderr
+    assert "Program Files" in result.stderr
+    assert machine.log == ["fltmc"]
+
+
+@pytest.mark.process
+def test_an_nssm_that_nobody_put_on_the_path_is_not_taken(machine: Machine) -> None:
+    machine.has_venv()
+    for folder in (machine.home, machine.home / "var"):
+        folder.mkdir(exist_ok=True)
+        (folder / "nssm.exe").touch()
+    result = machine.run("install_service.bat", ACCOUNT)
+    assert result.returncode == 0, result.stderr
+    assert "becomes a" in result.stdout
+    assert not [line for line in machine.log if line.startswith("nssm")]
+
+
+@pytest.mark.process
+def test_an_nssm_that_is_not_there_is_told(machine: Machine) -> None:
+    machine.has_venv()
+    result = machine.run("install_service.bat", ACCOUNT, NSSM="D:\\nowhere\\nssm.exe")
+    assert result.returncode == 1
+    assert "Put nssm.exe into" in result.stderr
 
 
 @pytest.mark.process
 def test_a_failure_of_nssm_is_handed_on(machine: Machine) -> None:
     machine.has_venv()
     machine.fails("nssm")
-    result = machine.run("install_service.bat", ACCOUNT, NSSM="nssm")
+    result = machine.run("install_service.bat", ACCOUNT, NSSM=machine.nssm)
     assert result.returncode == 1
     assert "install_service.bat remove" in result.stderr
 
@@ -578,7 +663,8 @@ def test_without_nssm_the_web_application_becomes_a_task_that_starts_with_the_ma
     assert create.startswith('schtasks /Create /TN "PO Tracking web" /XML ')
     assert create.endswith(f'/RU "{ACCOUNT}" /RP * /F')
     assert start == 'schtasks /Run /TN "PO Tracking web"'
-    assert '"scripts\\windows\\task_xml.py" "web" "startup"' in machine.python[-1]
+    assert '"scripts\\windows\\task_xml.py" "web" "startup"' in machine.python[-2]
+    assert machine.python[-1] == "1: manage.py serve --probe 30"
 
 
 @pytest.mark.process
@@ -675,8 +761,13 @@ def test_a_task_runs_its_script_each_day_and_makes_up_for_a_missed_night(
 def test_the_task_of_the_web_application_never_ends_and_comes_back(tmp_path: Path) -> None:
     task = task_xml(tmp_path, "web", "startup")
     assert task.find(f"{TASK}Triggers/{TASK}BootTrigger") is not None
+    start = value(task, "Triggers", "TimeTrigger", "StartBoundary")
+    assert start is not None
+    assert datetime.fromisoformat(start) < datetime.now()  # so it counts before the next boot
+    assert task.find(f"{TASK}Triggers/{TASK}TimeTrigger/{TASK}EndBoundary") is None
     assert value(task, "Settings", "ExecutionTimeLimit") == "PT0S"
-    assert value(task, "Triggers", "BootTrigger", "Repetition", "Interval") == "PT1M"
+    assert value(task, "Triggers", "TimeTrigger", "Repetition", "Interval") == "PT1M"
+    assert value(task, "Triggers", "TimeTrigger", "Repetition", "Duration") is None
     assert value(task, "Settings", "MultipleInstancesPolicy") == "IgnoreNew"
     # Python itself and no script between, so that ending the task ends the server.
     command = value(task, "Actions", "Exec", "Command")
@@ -831,6 +922,18 @@ def test_a_service_that_does_not_start_is_a_failure(installed: tuple[Machine, st
     assert machine.run("update.bat", version).returncode == 1
     assert machine.log.count("net start PO-Tracking") == 2
     assert is_version(machine, "1")
+
+
+@pytest.mark.process
+def test_a_service_whose_account_is_not_entered_yet_is_not_started(
+    installed: tuple[Machine, str],
+) -> None:
+    machine, version = installed
+    service = machine.folder / "tasks" / "service"
+    service.write_text("        START_TYPE         : 4   DISABLED\n", encoding="ascii")
+    assert machine.run("update.bat", version).returncode == 0
+    assert "net start PO-Tracking" not in machine.log
+    assert is_version(machine, "2")
 
 
 @pytest.mark.process

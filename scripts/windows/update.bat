@@ -238,14 +238,21 @@ exit /b 0
 rem What runs now is started again in the end, whatever the end is.
 :stop_services
 type nul >".before.new\running"
-call sc query PO-Tracking >nul 2>&1
-if not errorlevel 1 >>".before.new\running" echo service
+call :note_service
 call :stop_task web
 call :stop_task ingestion
 call :stop_task backup
 :stop_web
 call net stop PO-Tracking >nul 2>&1
 call schtasks /End /TN "PO Tracking web" >nul 2>&1
+exit /b 0
+
+rem One that is disabled (its account is not entered yet) stays so.
+:note_service
+call sc qc PO-Tracking >".before.new\service" 2>nul
+if errorlevel 1 exit /b 0
+find "DISABLED" ".before.new\service" >nul
+if errorlevel 1 >>".before.new\running" echo service
 exit /b 0
 
 rem Before going back: whatever was started again meanwhile, and a nightly run, which leaves nothing
