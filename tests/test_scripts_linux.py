@@ -123,8 +123,9 @@ esac
     # Python writes down which version of the code it ran, and fails where the test says so.
     "python3.13": """case $* in
     *_base_executable*) echo "$MACHINE/bin/python3.13"; exit ;;
-    *ensurepip* | *version_info*) exec true ;;
-    "-m venv "*) mkdir -p "$3/bin"; cp "$MACHINE/bin/python3.13" "$3/bin/python"
+    *base_prefix*) cat "$MACHINE/prefix" 2>/dev/null || echo /usr; exit ;;
+    "-c pass" | *ensurepip* | *version_info*) exec true ;;
+    "-m venv "*) mkdir -p "$3/bin"; cp "$0" "$3/bin/python"
         echo "$(cat "$(dirname "$3")/VERSION")" >"$3/made_for" ;;
 esac
 folder=$(dirname "$(dirname "$(dirname "$0")")")
@@ -389,6 +390,9 @@ def test_findings_of_doctor_are_told_apart_from_a_failure(filled_in: Machine) ->
             "case $* in *ensurepip*) exit 1 ;; esac\n",
             "cannot make virtual environments",
         ),
+        ("python3.13", "echo /root/.local/python\n", "lies in somebody's home folder"),
+        ("python3.13", "echo /home/wei/.pyenv\n", "lies in somebody's home folder"),
+        ("runuser", "exit 1\n", "The account po-tracking cannot start python3.13"),
     ],
 )
 def test_what_is_missing_on_the_machine_is_told_before_anything_is_done(
@@ -399,6 +403,38 @@ def test_what_is_missing_on_the_machine_is_told_before_anything_is_done(
     assert result.returncode == 1
     assert said in result.stderr
     assert not machine.home.exists()
+
+
+@needs_bash
+@pytest.mark.process
+def test_a_python_in_a_home_folder_is_passed_over_for_one_that_all_can_use(
+    filled_in: Machine,
+) -> None:
+    bin_folder = filled_in.folder / "bin"
+    shutil.copy(bin_folder / "python3.13", bin_folder / "python3.12")
+    filled_in.fake("python3.13", "echo /home/wei/.local/share/python\n")
+    result = filled_in.install(PYTHON="python3.13 python3.12")
+    assert result.returncode == 0, result.stderr
+    assert filled_in.calls("")[0] == f"-: -m venv {filled_in.home}/.venv"
+
+
+@needs_bash
+@pytest.mark.process
+@pytest.mark.parametrize("dead", [True, False])
+def test_an_environment_is_kept_unless_its_python_is_gone(filled_in: Machine, *, dead: bool) -> None:
+    """As after an upgrade of the system, which brings another Python."""
+    assert filled_in.install().returncode == 0
+    python = filled_in.home / ".venv" / "bin" / "python"
+    left = filled_in.home / ".venv" / "left by the old Python"
+    left.touch()
+    if dead:
+        python.unlink()
+        python.symlink_to("/usr/bin/python3.0")
+    result = filled_in.run(filled_in.home / "scripts" / "linux" / "install.sh")
+    assert result.returncode == 0, result.stderr
+    assert ("is gone or cannot be used" in result.stdout) == dead
+    assert left.exists() != dead
+    assert filled_in.calls(pip) == [f"1: {pip} {filled_in.home}/requirements/production.txt"]
 
 
 @needs_bash

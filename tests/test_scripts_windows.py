@@ -75,6 +75,13 @@ def test_every_path_is_quoted_so_that_blanks_do_no_harm(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_no_quotation_goes_over_the_end_of_a_line_of_text(name: str) -> None:
+    for line in commands_of(name):
+        if line.startswith("echo "):  # `1>&2` would be a part of the text
+            assert line.count('"') % 2 == 0, line
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_label_that_a_script_goes_to_is_there_once(name: str) -> None:
     labels = re.findall(r"^:(\w+)$", text_of(name), re.MULTILINE)
     assert len(labels) == len(set(labels))
@@ -198,7 +205,11 @@ exit /b 0
 :code
 echo %MACHINE%\bin\py.bat
 if exist "%MACHINE%\fail\wrong version" exit /b 1
-exit /b 0
+if not exist "%MACHINE%\fail\one user %first%" exit /b 0
+>"%MACHINE%\code" echo %*
+find "base_prefix" "%MACHINE%\code" >nul
+if errorlevel 1 exit /b 0
+exit /b 1
 :venv
 if exist "%MACHINE%\fail\%v% venv" exit /b 1
 mkdir "%~3\Scripts"
@@ -444,6 +455,53 @@ def test_without_a_python_that_will_do_nothing_is_made(machine: Machine) -> None
     assert result.returncode == 1
     assert "No Python 3.11, 3.12 or 3.13 was found" in result.stderr
     assert not (machine.home / ".venv").exists()
+
+
+@pytest.mark.process
+def test_a_python_of_one_user_is_passed_over_for_one_that_all_can_use(machine: Machine) -> None:
+    machine.has_no_venv()
+    machine.fails("one user -3.13")
+    result = machine.run("install.bat")
+    assert result.returncode == 0, result.stderr
+    assert machine.python[0] == '1: -3.12 -m venv ".venv"'
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("place", "usable"),
+    [
+        ("C:\\Program Files\\Python313", True),
+        ("D:\\Python", True),
+        ("C:\\Users\\Wei\\AppData\\Local\\Programs\\Python\\Python313", False),
+        ("C:\\Program Files\\WindowsApps\\PythonSoftwareFoundation.Python.3.13_3.13.1", False),
+    ],
+)
+def test_where_a_python_lies_tells_whether_all_can_use_it(place: str, *, usable: bool) -> None:
+    question = re.search(r'-c "import sys; (place = .*)"$', text_of("windows/install.bat"), re.M)
+    assert question is not None
+    asked = f"import sys; sys.base_prefix = {place!r}; {question[1]}"
+    result = subprocess.run(
+        [sys.executable, "-c", asked], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode == 0) == usable
+    assert (result.stderr == f"{place}: installed for one user only\n") != usable
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("installed_already", [True, False])
+def test_a_python_that_the_account_of_the_service_cannot_use_is_refused(
+    machine: Machine, *, installed_already: bool
+) -> None:
+    if installed_already:
+        machine.has_venv()
+    else:
+        machine.has_no_venv()
+    machine.fails("one user -3.13", "one user -3.12", "one user -3.11", "one user -c")
+    result = machine.run("install.bat")
+    assert result.returncode == 1
+    assert "a Python that is installed for one user only" in result.stderr
+    assert "run install.bat again" in " ".join(result.stderr.split())
+    assert machine.python == []
 
 
 @pytest.mark.process

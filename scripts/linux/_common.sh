@@ -33,9 +33,12 @@ manage() {
 
 # make_venv PYTHON: the virtual environment with exactly the packages of this version.
 make_venv() {
-    "$1" -m venv "$home/.venv" &&
-        "$home/.venv/bin/python" -m pip install --disable-pip-version-check --no-input \
-            --require-hashes -r "$home/requirements/production.txt"
+    "$1" -m venv "$home/.venv" && install_packages
+}
+
+install_packages() {
+    "$home/.venv/bin/python" -m pip install --disable-pip-version-check --no-input \
+        --require-hashes -r "$home/requirements/production.txt"
 }
 
 compile_code() {

@@ -24,15 +24,32 @@ stop() {
     exit 1
 }
 
+# is_supported PYTHON: of the right version, and alive.
+is_supported() {
+    command -v "$1" >/dev/null &&
+        "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
+}
+
+# is_for_all PYTHON: the units hide these folders from the services (ProtectHome).
+is_for_all() {
+    case $("$1" -c 'import os, sys; print(os.path.realpath(sys.base_prefix))') in
+        /home/* | /root/* | /run/user/*) return 1 ;;
+    esac
+}
+
 find_python() {
-    local name
+    local name of_one_user=
     for name in ${PYTHON:-python3.13 python3.12 python3.11 python3}; do
-        if command -v "$name" >/dev/null && "$name" -c \
-            'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'; then
+        is_supported "$name" || continue
+        if is_for_all "$name"; then
             python=$name
             return
         fi
+        of_one_user=$name
     done
+    [ -z "$of_one_user" ] ||
+        stop "$of_one_user lies in somebody's home folder, which the services cannot see." \
+            "Install one for all users, for example: apt install python3 python3-venv"
     stop "No Python 3.11, 3.12 or 3.13 was found (looked for: ${PYTHON:-python3.13 to python3})." \
         "Install one, for example: apt install python3 python3-venv; or set PYTHON to its path."
 }
@@ -53,6 +70,8 @@ make_account() {
         useradd --system --user-group --home-dir "$home" --no-create-home \
             --shell /usr/sbin/nologin "$user"
     fi
+    runuser -u "$user" -- "$python" -c pass || stop "The account $user cannot start $python." \
+        "Install a Python for all users, for example: apt install python3 python3-venv"
 }
 
 # The code comes along with its .git, if there is one, so that update.sh can use it.
@@ -75,6 +94,18 @@ check_settings() {
         stop "$home/.env was made now, with no setting in it yet. Fill it in:" \
             "at least SECRET_KEY, ALLOWED_HOSTS and DATABASE_URL. Then run: $home/scripts/linux/install.sh"
     fi
+}
+
+# One that works is kept. After an upgrade of the system, its Python may be gone.
+prepare_venv() {
+    if ! is_supported "$home/.venv/bin/python" || ! is_for_all "$home/.venv/bin/python"; then
+        [ ! -e "$home/.venv" ] || say "The Python of $home/.venv is gone or cannot be used."
+        say "Making the virtual environment ..."
+        rm -rf "$home/.venv"
+        make_venv "$python"
+        return
+    fi
+    install_packages
 }
 
 prepare_database() {
@@ -104,8 +135,7 @@ main() {
     make_account
     put_code
     check_settings
-    say "Making the virtual environment ..."
-    make_venv "$python" || stop "The packages could not be installed; pip says why above."
+    prepare_venv || stop "The packages could not be installed; pip says why above."
     compile_code
     set_permissions
     manage check --deploy --fail-level ERROR ||

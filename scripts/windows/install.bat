@@ -13,6 +13,7 @@ rem Exit codes: 0 installed, 1 not installed, 2 wrong usage, 3 installed, but do
 setlocal
 rem A variable of this name would hide the real exit code.
 set "ERRORLEVEL="
+set "one_user="
 if not "%~1"=="" goto usage
 
 rem pushd also reaches a network path (\\server\share), which cd cannot.
@@ -32,7 +33,7 @@ if errorlevel 1 goto no_venv
 :have_venv
 set "found=.venv\Scripts\python"
 call :is_supported
-if errorlevel 1 goto old_venv
+if errorlevel 1 goto wrong_venv
 
 call :python -m pip install --disable-pip-version-check --no-input --require-hashes -r "requirements\production.txt"
 if errorlevel 1 goto no_packages
@@ -95,7 +96,12 @@ set "found=python"
 call %found% -c "import sys; sys.exit(sys.version_info[:2] not in [(3, 11), (3, 12), (3, 13)])" >nul 2>&1
 if errorlevel 1 exit /b 1
 if not errorlevel 0 exit /b 1
-exit /b 0
+rem The account of the service cannot reach what is installed for one user, in C:\Users or by the
+rem Microsoft Store.
+call %found% -c "import sys; place = sys.base_prefix; sys.exit(any(part in place.lower() for part in ['\\users\\', 'windowsapps']) and place + ': installed for one user only')"
+if not errorlevel 1 exit /b 0
+set "one_user=yes"
+exit /b 1
 
 rem --- what is missing ----------------------------------------------------------------------------
 
@@ -116,8 +122,16 @@ popd
 exit /b 1
 
 :no_python
+if defined one_user goto for_one_user
 echo No Python 3.11, 3.12 or 3.13 was found. Install one from python.org "for all users", or set the 1>&2
 echo variable PYTHON to the path of its python.exe. 1>&2
+popd
+exit /b 1
+
+:for_one_user
+echo The account of the service cannot use a Python that is installed for one user only. Install one from 1>&2
+echo python.org "for all users", in C:\Program Files. Delete the folder .venv, if there is one. Then run 1>&2
+echo install.bat again. 1>&2
 popd
 exit /b 1
 
@@ -126,7 +140,8 @@ echo The virtual environment could not be made in "%CD%\.venv"; the reason stand
 popd
 exit /b 1
 
-:old_venv
+:wrong_venv
+if defined one_user goto for_one_user
 echo The Python in "%CD%\.venv" is gone, or is not 3.11, 3.12 or 3.13. Delete this folder and run 1>&2
 echo install.bat again. 1>&2
 popd
