@@ -213,8 +213,11 @@ class Machine:
     def install(self, **extra: str) -> subprocess.CompletedProcess[str]:
         return self.run(self.source / "scripts" / "linux" / "install.sh", **extra)
 
-    def update(self, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
-        return self.run(self.home / "scripts" / "linux" / "update.sh", *arguments, typed=typed)
+    def update(
+        self, *arguments: str, typed: str = "", **extra: str
+    ) -> subprocess.CompletedProcess[str]:
+        script = self.home / "scripts" / "linux" / "update.sh"
+        return self.run(script, *arguments, typed=typed, **extra)
 
     def fake(self, name: str, text: str) -> None:
         (self.folder / "bin" / name).write_text(f"#!/bin/bash\n{text}", encoding="utf-8")
@@ -839,6 +842,21 @@ def test_code_that_somebody_changed_by_hand_is_not_overwritten(
     assert result.returncode == 1
     assert "manage.py" in result.stderr
     assert machine.version == "1"
+
+
+@needs_bash
+@pytest.mark.process
+@pytest.mark.parametrize("installed", ["git"], indirect=True)
+def test_a_folder_that_git_does_not_trust_is_told_with_the_cure(
+    installed: tuple[Machine, str],
+) -> None:
+    machine, version = installed
+    # git's own switch for such tests
+    result = machine.update(version, GIT_TEST_ASSUME_DIFFERENT_OWNER="1")
+    assert result.returncode == 1
+    assert f"Run: git config --global --add safe.directory {machine.home}" in result.stderr
+    assert "were changed" not in result.stderr
+    assert machine.active == RUNNING
 
 
 @needs_bash

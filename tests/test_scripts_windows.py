@@ -1207,6 +1207,7 @@ def test_a_sick_installation_is_not_updated_unless_told(installed: tuple[Machine
     ("fails", "said"),
     [
         ("git --version", "git is not installed"),
+        ("git log", "run the line with safe.directory"),
         ("git diff", "were changed by hand"),
         ("git fetch", "could not be fetched"),
         ("git rev-parse", "git knows no version v2"),

@@ -95,6 +95,18 @@ start_what_was_stopped() {
     say "An update was cut off before it changed anything; what it had stopped runs again."
 }
 
+# git itself leaves a folder of somebody else alone, and then says odd things about all else.
+check_git() {
+    local words
+    words=$(git -C "$home" rev-parse HEAD 2>&1 >/dev/null) && return
+    complain "$words"
+    case $words in
+        *safe.directory*) refuse "git does not trust $home, because it belongs to another account." \
+            "Run: git config --global --add safe.directory $home" ;;
+    esac
+    refuse "git cannot read $home: see above."
+}
+
 check_version() {
     local name
     if [ -d "$version" ]; then
@@ -110,6 +122,7 @@ check_version() {
     [ -e "$home/.git" ] || refuse "$version is no folder, and $home is no git clone." \
         "Unpack the new version and name its folder."
     command -v git >/dev/null || refuse "git is not installed: apt install git"
+    check_git
     git -C "$home" diff --quiet HEAD || refuse "Files of PO Tracking were changed in $home:" \
         "$(git -C "$home" status --short --untracked-files=no)" "Take the changes back first."
     git -C "$home" fetch --quiet --tags || refuse "The new version could not be fetched: see above."

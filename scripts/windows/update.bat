@@ -75,6 +75,8 @@ if exist "%version%\*" goto check_folder
 if not exist ".git\*" goto no_clone
 call git --version >nul 2>&1
 if errorlevel 1 goto no_git
+call git log -1 >nul
+if errorlevel 1 goto git_refuses
 call git diff --quiet HEAD
 if errorlevel 2 goto no_fetch
 if errorlevel 1 goto changed
@@ -498,6 +500,12 @@ goto refused
 
 :no_git
 echo git is not installed. Install it, or unpack the new version and name its folder. 1>&2
+goto refused
+
+:git_refuses
+echo git cannot read "%CD%": see above. Does it speak of dubious ownership, because the folder 1>&2
+echo belongs to another account? Then run the line with safe.directory that git names, and update.bat 1>&2
+echo again. 1>&2
 goto refused
 
 :changed
