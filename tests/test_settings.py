@@ -163,6 +163,14 @@ def test_europe_has_no_erp_and_keeps_sessions_in_cookies(load: Load) -> None:
     assert settings.READ_ONLY
 
 
+def test_europe_does_not_even_read_the_address_of_an_erp(load: Load, tmp_path: Path) -> None:
+    file = tmp_path / "environment"  # as it was copied from the first instance
+    file.write_text("ERP_DATABASE_URL=oracle://erp.example.com\n", encoding="utf-8")
+    with pytest.raises(ImproperlyConfigured, match="ERP_DATABASE_URL cannot be understood"):
+        load("production", **GOOD | {"ENV_FILE": str(file)})
+    assert load("production_eu", **GOOD | {"ENV_FILE": str(file)}).ERP_DATABASE_URL == ""
+
+
 def test_a_session_is_idle_for_30_minutes_at_most_and_in_the_database(load: Load) -> None:
     settings = load("production", **GOOD)
     assert settings.SESSION_IDLE_SECONDS == 30 * 60

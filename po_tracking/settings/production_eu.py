@@ -1,14 +1,17 @@
 """For the second, read-only instance: a replica of the application database and no ERP."""
 
+import os
+
 from po_tracking.databases import application_database
 from po_tracking.environment import env
+
+# Before the settings of all instances are read: whatever a copied .env says about the ERP, also if
+# it makes no sense, is not looked at here.
+os.environ.update(ERP_DATABASE_URL="", ERP_MAPPING_FILE="")
 
 from .production import *  # noqa: F403  # a settings module is its names
 from .production import DATABASES, MIDDLEWARE, SESSION_IDLE_SECONDS
 
-DATABASES.pop("erp", None)
-ERP_DATABASE_URL = ""
-ERP_MAPPING_FILE = ""
 DATABASES["default"] = application_database(env.str("DATABASE_URL"), read_only=True)
 
 # Nothing can be written: each view that would is refused, and says so.
