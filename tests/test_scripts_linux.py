@@ -424,7 +424,9 @@ def test_a_python_in_a_home_folder_is_passed_over_for_one_that_all_can_use(
 @needs_bash
 @pytest.mark.process
 @pytest.mark.parametrize("dead", [True, False])
-def test_an_environment_is_kept_unless_its_python_is_gone(filled_in: Machine, *, dead: bool) -> None:
+def test_an_environment_is_kept_unless_its_python_is_gone(
+    filled_in: Machine, *, dead: bool
+) -> None:
     """As after an upgrade of the system, which brings another Python."""
     assert filled_in.install().returncode == 0
     python = filled_in.home / ".venv" / "bin" / "python"
@@ -724,6 +726,20 @@ def test_an_update_can_be_taken_back_later_but_not_without_a_yes(
     assert machine.version == "2"
     assert machine.update("back", typed="yes\n").returncode == 0
     assert is_version_1_again(machine)
+
+
+@needs_bash
+@pytest.mark.process
+def test_an_own_file_among_the_scripts_is_not_lost(installed: tuple[Machine, str]) -> None:
+    """Git leaves it alone. An unpacked version replaces the whole folder, and .before has it."""
+    machine, version = installed
+    own = machine.home / "scripts" / "ours.sh"
+    own.write_text("ours", encoding="utf-8")
+    assert machine.update(version).returncode == 0
+    kept = own if version == "v2" else machine.home / ".before" / "code" / "scripts" / "ours.sh"
+    assert kept.read_text(encoding="utf-8") == "ours"
+    assert machine.update("back").returncode == 0
+    assert own.read_text(encoding="utf-8") == "ours"
 
 
 @needs_bash
