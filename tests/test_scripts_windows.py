@@ -985,6 +985,22 @@ def test_a_service_that_does_not_start_is_a_failure(installed: tuple[Machine, st
 
 
 @pytest.mark.process
+def test_a_service_that_windows_started_after_the_power_cut_is_no_failure(
+    installed: tuple[Machine, str],
+) -> None:
+    machine, version = installed
+    service = machine.folder / "tasks" / "service"
+    service.write_text("        STATE              : 4  RUNNING\n", encoding="ascii")
+    machine.fails("cut 1 backup")
+    machine.run("update.bat", version)
+    machine.fails("net start")  # it has been started already
+    result = machine.run("update.bat", "back")
+    assert result.returncode == 0, result.stderr
+    assert "what it had stopped runs again" in result.stdout
+    assert is_version(machine, "1")
+
+
+@pytest.mark.process
 def test_a_service_whose_account_is_not_entered_yet_is_not_started(
     installed: tuple[Machine, str],
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import importlib
 import platform
 import sys
 from pathlib import Path
@@ -70,7 +69,7 @@ def check_mssql_python(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if all(_is_pyodbc(options) for options in _options_on_sql_server()):
         return []
     try:
-        package = importlib.import_module("mssql_python_odbc")
+        import mssql_python_odbc  # type: ignore[import-untyped]  # it tells no types
     except ImportError as error:
         return [
             Error(
@@ -79,7 +78,7 @@ def check_mssql_python(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
                 id="po_tracking.E003",
             )
         ]
-    reason = _why_not_loaded(Path(package.get_libs_dir()))
+    reason = _why_not_loaded(Path(mssql_python_odbc.get_libs_dir()))
     if not reason:
         return []
     message = f"The driver that mssql-python brings along cannot be loaded: {reason}."

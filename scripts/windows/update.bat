@@ -301,6 +301,9 @@ if errorlevel 1 set "start_failed=yes"
 exit /b 0
 :start_service
 call net start PO-Tracking
+if not errorlevel 1 exit /b 0
+rem "Started already" is a failure to net: after a power cut Windows itself has started it.
+call sc query PO-Tracking | find "RUNNING" >nul
 if errorlevel 1 set "start_failed=yes"
 exit /b 0
 
