@@ -109,18 +109,19 @@ class Product:
             "ERP_MAPPING_FILE": str(mapping),
             "LOG_DIR": str(folder / "log"),
         }
-        self._manage("migrate", "--verbosity", "0")
+        self.manage("migrate", "--verbosity", "0")
         xref = folder / "xref.json"
         write_xref(xref, lines)
-        self._manage("loaddata", str(xref), "--verbosity", "0")
+        self.manage("loaddata", str(xref), "--verbosity", "0")
 
-    def _manage(self, *arguments: str, python: tuple[str, ...] = ()) -> Measured:
+    def manage(self, *arguments: str, python: tuple[str, ...] = ()) -> Measured:
+        """One command of the application; raises BenchmarkError where it fails."""
         command = [sys.executable, *python, str(ROOT / "manage.py"), *arguments]
         return _succeed(measure(command, cwd=self.folder, env=self.environment), arguments[0])
 
     def run(self, python: tuple[str, ...] = ()) -> tuple[Measured, Expected]:
         """One night; what it took and what it reported."""
-        measured = self._manage("run_ingestion", "--json", python=python)
+        measured = self.manage("run_ingestion", "--json", python=python)
         report = json.loads(measured.stdout)
         if report["status"] != "success":
             raise BenchmarkError(f"run_ingestion ended {report['status']}:\n{measured.stdout}")
