@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from functools import lru_cache
 
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
@@ -36,6 +37,12 @@ SOURCE_LABELS = {value: label for value, (_colour, _icon, label) in _SOURCE.item
 
 
 def badge(colour: str, icon: str, words: object) -> SafeString:
+    """An icon and words in a colour. `words` may be a translation that is still to be made."""
+    return _badge(colour, icon, str(words))
+
+
+@lru_cache(maxsize=512)  # a page has hundreds of the same few
+def _badge(colour: str, icon: str, words: str) -> SafeString:
     return format_html(
         '<span class="badge badge-{}"><i class="bi bi-{}" aria-hidden="true"></i>{}</span>',
         colour,

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 
 from apps.accounts.models import User
 from apps.po.badges import Freshness
-from apps.po.cells import Look, row_html
+from apps.po.cells import Look, line_address, row_html
 from apps.po.columns import COMPUTED, Column, all_columns, chosen_columns
 from apps.po.filters import LineFilters, Mistake, filter_names
 from apps.po.list_state import PAGE_SIZES, ListState
@@ -131,6 +131,7 @@ class ListPage:
             late=frozenset(self.measure.late(shown).values_list("pk", flat=True)),
             at_risk=frozenset(self.measure.at_risk(shown).values_list("pk", flat=True)),
             may_write=not settings.READ_ONLY,
+            address=line_address(),
         )
 
     # --- how many ---------------------------------------------------------------------------------
@@ -141,7 +142,7 @@ class ListPage:
         return [
             Tab(
                 preset=preset,
-                count=count_up_to_limit(preset.narrow(self.measure, everything)),
+                count=preset.count(self.measure, everything),
                 current=key == self.state.preset,
                 query=self.state.query(preset=key, page=1),
             )

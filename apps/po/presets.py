@@ -14,6 +14,7 @@ from apps.accounts.models import User
 from apps.core.clock import business_date
 from apps.core.roles import Role
 from apps.po.models import Thresholds
+from apps.po.paging import COUNT_LIMIT, count_up_to_limit
 from apps.po.querysets import POLineQuerySet
 from apps.po.thresholds import current_thresholds
 
@@ -49,6 +50,12 @@ class Measure:
     def updated_recently(self, lines: POLineQuerySet) -> POLineQuerySet:
         return lines.current().updated_recently(self.user, self.now, self.thresholds.recent_hours)
 
+    def count_no_response(self, lines: POLineQuerySet) -> int:
+        """Counted in two parts, each of which an index answers alone; no index answers an "or"."""
+        stale = lines.stale(self.today, self.thresholds.stale_business_days)
+        others = lines.unanswered(self.today, self.thresholds.stale_business_days)
+        return min(count_up_to_limit(stale) + count_up_to_limit(others), COUNT_LIMIT + 1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
@@ -56,6 +63,13 @@ class Preset:
     label: StrOrPromise
     icon: str
     narrow: Callable[[Measure, POLineQuerySet], POLineQuerySet]
+    quick_count: Callable[[Measure, POLineQuerySet], int] | None = None
+
+    def count(self, measure: Measure, lines: POLineQuerySet) -> int:
+        """How many of the lines it shows; COUNT_LIMIT + 1 for more."""
+        if self.quick_count:
+            return self.quick_count(measure, lines)
+        return count_up_to_limit(self.narrow(measure, lines))
 
 
 PRESETS = {
@@ -64,7 +78,11 @@ PRESETS = {
         Preset(key="late", label=_("Late"), icon="exclamation-circle-fill", narrow=Measure.late),
         Preset(key="at_risk", label=_("At risk"), icon="clock-fill", narrow=Measure.at_risk),
         Preset(
-            key="no_response", label=_("No response"), icon="x-circle", narrow=Measure.no_response
+            key="no_response",
+            label=_("No response"),
+            icon="x-circle",
+            narrow=Measure.no_response,
+            quick_count=Measure.count_no_response,
         ),
         Preset(
             key="updated",

@@ -68,6 +68,13 @@ class POLineQuerySet(models.QuerySet["POLine"]):
         """
         return self.open_lines().filter(last_touched_at__lt=untouched_since(today, business_days))
 
+    def unanswered(self, today: date, business_days: int) -> Self:
+        """The open lines that are not stale, but whose latest source is "no supplier response"."""
+        return self.open_lines().filter(
+            last_touched_at__gte=untouched_since(today, business_days),
+            source_quality="no_supplier_response",
+        )
+
     def no_response(self, today: date, business_days: int) -> Self:
         """The open lines whose supplier is to be asked: stale, or the latest source is "no
         supplier response" (requirements FR14 to FR16)."""
