@@ -12,6 +12,8 @@ from apps.audit import services as audit
 from apps.audit.models import AuditEvent, EventType
 from apps.po.models import Supplier
 
+# Columns that people fill, beside those that the ERP feeds.
+PEOPLES_COLUMNS = {"custom_text_2": "Remark", "custom_date_2": "Follow up on"}
 # An expeditor works for one supplier in so many.
 _ONE_IN = 3
 

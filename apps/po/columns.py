@@ -237,10 +237,15 @@ def all_columns() -> dict[str, Column]:
     return {column.key: column for column in (*_BUILT_IN, *custom)}
 
 
-def default_columns(role: str) -> tuple[str, ...]:
-    """The keys that a role sees before anybody chose; for no role what planners see."""
+def default_columns(role: str, known: Mapping[str, Column]) -> tuple[str, ...]:
+    """The keys that a role sees before anybody chose: what is meant for it, and the columns that
+    people are to fill. For no role what planners see."""
     wanted = Role(role) if role in Role.values else Role.PLANNER
-    return tuple(column.key for column in _BUILT_IN if wanted in column.default_for)
+    return tuple(
+        key
+        for key, column in known.items()
+        if wanted in column.default_for or column.entered_by_people
+    )
 
 
 def chosen_columns(user: User, known: Mapping[str, Column]) -> tuple[str, ...]:
@@ -249,7 +254,7 @@ def chosen_columns(user: User, known: Mapping[str, Column]) -> tuple[str, ...]:
     A chosen column that there is no more is left out; it comes back with its configuration.
     """
     choice = ColumnChoice.objects.filter(user=user).first()
-    return usable(choice.columns if choice else (), known) or default_columns(user.role)
+    return usable(choice.columns if choice else (), known) or default_columns(user.role, known)
 
 
 def usable(keys: Iterable[object], known: Mapping[str, Column]) -> tuple[str, ...]:

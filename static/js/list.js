@@ -257,7 +257,7 @@
   function enterCell(cell) {
     if (!cell.querySelector("form")) {
       before.set(cell, cell.innerHTML);
-      htmx.ajax("GET", cell.dataset.edits, { target: cell, swap: "innerHTML", select: "unset" });
+      htmx.ajax("GET", cell.dataset.edits, { source: document.body, target: cell, swap: "innerHTML" });
     }
   }
 
@@ -283,8 +283,8 @@
     event.stopPropagation();
     const cancel = event.target.closest("[data-cancels-cell]");
     if (cancel) {
-      leaveCell(cancel.closest("form"));
-    } else if (!event.target.closest("form")) {
+      leaveCell(cancel.closest("[data-cell-form]"));
+    } else if (!event.target.closest("[data-cell-form]")) {
       enterCell(cell);
     }
   }, true);
@@ -293,6 +293,7 @@
     const cell = event.target.closest?.("[data-edits]");
     const field = cell?.querySelector("[name=value]");
     if (field) {
+      cell.scrollIntoView({ block: "nearest", inline: "nearest" });
       field.focus();
       field.select?.();
     } else if (cell && document.activeElement === document.body) {
@@ -304,7 +305,7 @@
     const address = event.detail.address.replace(/give-back\/$/, "");
     document.querySelectorAll(`[data-edits="${address}"]`).forEach((cell) => {
       if (!cell.contains(event.target) && !cell.querySelector("form")) {
-        htmx.ajax("GET", `${address}?shown`, { target: cell, swap: "innerHTML", select: "unset" });
+        htmx.ajax("GET", `${address}?shown`, { source: document.body, target: cell, swap: "innerHTML" });
       }
     });
   });

@@ -27,7 +27,7 @@ from django.db import connection
 
 from apps.core.clock import business_today
 from apps.demo.market import XrefRow
-from apps.demo.people import PEOPLE, settle_people
+from apps.demo.people import PEOPLE, PEOPLES_COLUMNS, settle_people
 from apps.demo.sqlite_erp import CUSTOM_COLUMNS
 from apps.demo.world import World
 from apps.ingestion.management.output import actor, console_of
@@ -111,6 +111,11 @@ class Command(BaseCommand):
         for slot, (label, column) in CUSTOM_COLUMNS.items():
             call_command(
                 "configure_custom_column", slot, label=label, source="erp", erp_column=column,
+                verbosity=0, stdout=io.StringIO(),
+            )  # fmt: skip
+        for slot, label in PEOPLES_COLUMNS.items():
+            call_command(
+                "configure_custom_column", slot, label=label, source="user",
                 verbosity=0, stdout=io.StringIO(),
             )  # fmt: skip
         self.console.print(
