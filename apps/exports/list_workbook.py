@@ -6,7 +6,6 @@ Rows go from the database into the file without ever being in memory together.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from datetime import date, datetime
 from decimal import Decimal
 from typing import IO, Any
@@ -21,12 +20,10 @@ from openpyxl.utils import get_column_letter
 
 from apps.po.columns import Column, Kind
 from apps.po.list_page import LineList
-from apps.po.models import POLine
 from apps.po.paging import stream
 
 # A file of this size takes about half a minute, and nobody reads more in Excel.
 MOST_LINES = 100_000
-_AT_ONCE = 2_000
 _WIDTHS = {Kind.TEXT: 28, Kind.SUPPLIER: 32, Kind.CUSTOM_TEXT: 28, Kind.STATUS: 18, Kind.MOMENT: 17}
 _DATE_FORMAT, _MOMENT_FORMAT = "yyyy-mm-dd", "yyyy-mm-dd hh:mm"
 _QUANTITY_FORMAT = "#,##0.###"
@@ -50,7 +47,7 @@ def write_list(asked: LineList) -> IO[bytes]:
         sheet.column_dimensions[get_column_letter(number)].width = _WIDTHS.get(column.kind, 14)
     sheet.append([_head(sheet, str(column.label)) for column in columns])
     rows = 1
-    for line in _lines(asked):
+    for line in stream(asked.values(), asked.order):
         sheet.append([_cell(sheet, column, line) for column in columns])
         rows += 1
     sheet.auto_filter.ref = f"A1:{get_column_letter(len(columns))}{rows}"
@@ -70,26 +67,6 @@ def _flat(columns: list[Column]) -> list[Column]:
         for key, label in (("ready_quantity", _("Ready")), ("ordered_quantity", _("Ordered"))):
             flat[key] = Column(key=key, label=label, kind=Kind.QUANTITY)
     return list(flat.values())
-
-
-def _lines(asked: LineList) -> Iterator[dict[str, Any]]:
-    """The lines in their order, each with what exception it is."""
-    chunk: list[dict[str, Any]] = []
-    for line in stream(asked.values(), asked.order):
-        chunk.append(line)
-        if len(chunk) == _AT_ONCE:
-            yield from _marked(asked, chunk)
-            chunk = []
-    yield from _marked(asked, chunk)
-
-
-def _marked(asked: LineList, chunk: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    shown = POLine.objects.for_user(asked.user).filter(pk__in=[line["pk"] for line in chunk])
-    late = frozenset(asked.measure.late(shown).values_list("pk", flat=True))
-    at_risk = frozenset(asked.measure.at_risk(shown).values_list("pk", flat=True))
-    for line in chunk:
-        mark = "late" if line["pk"] in late else "at_risk" if line["pk"] in at_risk else ""
-        yield {**line, "exception": mark}
 
 
 def _head(sheet: Any, label: str) -> Cell:

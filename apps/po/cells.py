@@ -33,13 +33,10 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What the cells of a page are drawn with: who looks, how old is old, and which of the lines
-    are exceptions."""
+    """What the cells of a page are drawn with: who looks, and how old is old."""
 
     role: str
     freshness: Freshness
-    late: frozenset[int]
-    at_risk: frozenset[int]
     may_write: bool
     # The address of a line, in two parts around its number: asking Django for each costs as much as
     # the rest of the row.
@@ -55,7 +52,7 @@ def line_address() -> tuple[str, str]:
 def row_html(row: Row, columns: Sequence[Column], look: Look) -> SafeString:
     """One line as a table row that opens its panel."""
     number: int = row["pk"]
-    kind = "late" if number in look.late else "at-risk" if number in look.at_risk else ""
+    kind = row["exception"].replace("_", "-")
     address = str(number).join(look.address)
     cells = "".join([cell_html(row, column, look) for column in columns])
     return mark_safe(  # noqa: S308  # of parts that are escaped
@@ -155,11 +152,11 @@ def _choice(row: Row, column: Column, look: Look) -> str:
 
 
 def _exception(row: Row, column: Column, look: Look) -> str:
-    if row["pk"] in look.late:
+    if row["exception"] == "late":
         days = (look.freshness.today - row["expected_date"]).days
         words = _("Late %(days)d d") % {"days": days}
         return f"<td>{badge('red', 'exclamation-circle-fill', words)}</td>"
-    if row["pk"] in look.at_risk:
+    if row["exception"] == "at_risk":
         return f"<td>{badge('amber', 'clock-fill', _('At risk'))}</td>"
     return "<td></td>"
 

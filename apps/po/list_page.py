@@ -94,10 +94,19 @@ class LineList:
             nullable=column.nullable,
         )
 
-    def values(self) -> Any:
-        """The lines with what their cells show, unsorted."""
+    def values(self, *, few: bool = False) -> Any:
+        """The lines with what their cells show, unsorted.
+
+        Reading in order walks an index until the page is full. Where only a `few` of very many
+        lines are wanted, that would walk through nearly all of them: those few are found first.
+        """
+        lines = self.lines
+        if few:
+            lines = POLine.objects.for_user(self.user).filter(pk__in=self.lines.values("pk"))
         names = {"pk", "po_number", *(name for each in self.columns for name in each.fields)}
-        return self.lines.values(*sorted(names))
+        needed = {*names, *self.order.fields} & COMPUTED.keys()
+        lines = lines.annotate(**{name: COMPUTED[name] for name in needed})
+        return self.measure.with_exception(lines).values(*sorted(names), "exception")
 
 
 class ListPage:
@@ -116,23 +125,18 @@ class ListPage:
     @cached_property
     def lines(self) -> list[dict[str, Any]]:
         start = (self.state.page - 1) * self.state.size
-        return part(self.asked.values(), self.asked.order, start, start + self.state.size)
+        lines = self.asked.values(few=self.is_few_of_many)
+        return part(lines, self.asked.order, start, start + self.state.size)
 
     @cached_property
     def rows(self) -> list[SafeString]:
-        look = self._look([line["pk"] for line in self.lines])
-        return [row_html(line, self.columns, look) for line in self.lines]
-
-    def _look(self, numbers: list[int]) -> Look:
-        shown = POLine.objects.for_user(self.user).filter(pk__in=numbers)
-        return Look(
+        look = Look(
             role=self.user.role,
             freshness=Freshness.by(self.measure.thresholds, self.measure.today),
-            late=frozenset(self.measure.late(shown).values_list("pk", flat=True)),
-            at_risk=frozenset(self.measure.at_risk(shown).values_list("pk", flat=True)),
             may_write=not settings.READ_ONLY,
             address=line_address(),
         )
+        return [row_html(line, self.columns, look) for line in self.lines]
 
     # --- how many ---------------------------------------------------------------------------------
 
@@ -159,6 +163,11 @@ class ListPage:
     @property
     def is_more(self) -> bool:
         return self.total > COUNT_LIMIT
+
+    @property
+    def is_few_of_many(self) -> bool:
+        everything = next(tab.count for tab in self.tabs if tab.preset.key == "all")
+        return everything > COUNT_LIMIT and not self.is_more
 
     @property
     def shown_total(self) -> int:
@@ -224,8 +233,7 @@ class ListPage:
 def _with_computed(
     lines: POLineQuerySet, state: ListState, known: Mapping[str, Column]
 ) -> POLineQuerySet:
-    """With those of COMPUTED that are shown, sorted by or filtered by."""
-    filtered = {name.removesuffix("_from").removesuffix("_to") for name, _value in state.filters}
-    keys = {*state.columns, state.sort.removeprefix("-"), *filtered} & known.keys()
-    needed = {name for key in keys for name in (*known[key].fields, *known[key].order)}
-    return lines.annotate(**{name: COMPUTED[name] for name in COMPUTED.keys() & needed})
+    """With those of COMPUTED that are filtered by."""
+    keys = {name.removesuffix("_from").removesuffix("_to") for name, _value in state.filters}
+    needed = {known[key].name for key in keys & known.keys()} & COMPUTED.keys()
+    return lines.annotate(**{name: COMPUTED[name] for name in needed})

@@ -243,8 +243,8 @@ class POLine(models.Model):
                 name="po_line_open_expected",
             ),
             models.Index(
-                fields=["is_open", "last_touched_at", "source_quality", "supplier"],
-                name="po_line_open_touched",
+                fields=["is_open", "source_quality", "last_touched_at", "supplier"],
+                name="po_line_open_answered",
             ),
             models.Index(fields=["expected_date", "id"], name="po_line_expected"),
             models.Index(fields=["promised_date", "id"], name="po_line_promised"),

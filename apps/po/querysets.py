@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from django.contrib.auth.models import AnonymousUser
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Case, CharField, F, Q, Value, When
 
 from apps.accounts.models import User
 from apps.accounts.scope import supplier_scope
@@ -21,6 +21,10 @@ from apps.po.business_days import subtract_business_days
 
 if TYPE_CHECKING:
     from apps.po.models import POLine, SavedView, StatusChange, Supplier  # noqa: F401  # in the quoted types
+
+
+_NO_RESPONSE = "no_supplier_response"
+_OTHER_SOURCES = ("", "supplier_confirmed", "expeditor_estimate")
 
 
 class SupplierQuerySet(models.QuerySet["Supplier"]):
@@ -50,15 +54,23 @@ class POLineQuerySet(models.QuerySet["POLine"]):
 
     def late(self, today: date) -> Self:
         """The open lines expected before today."""
-        return self.open_lines().filter(expected_date__lt=today)
+        return self.filter(is_late(today))
 
     def at_risk(self, today: date, days: int) -> Self:
         """The open lines that are not late, but expected within `days` days (today + `days`
         included) or after the promised date."""
-        soon_or_slipped = Q(expected_date__lte=today + timedelta(days=days)) | Q(
-            expected_date__gt=F("promised_date")
+        return self.filter(is_at_risk(today, days))
+
+    def with_exception(self, today: date, days: int) -> Self:
+        """Annotates `exception`: "late", "at_risk" or ""."""
+        return self.annotate(
+            exception=Case(
+                When(is_late(today), then=Value("late")),
+                When(is_at_risk(today, days), then=Value("at_risk")),
+                default=Value(""),
+                output_field=CharField(),
+            )
         )
-        return self.open_lines().filter(soon_or_slipped, expected_date__gte=today)
 
     def stale(self, today: date, business_days: int) -> Self:
         """The open lines without an expeditor's update within `business_days` business days.
@@ -68,19 +80,22 @@ class POLineQuerySet(models.QuerySet["POLine"]):
         """
         return self.open_lines().filter(last_touched_at__lt=untouched_since(today, business_days))
 
-    def unanswered(self, today: date, business_days: int) -> Self:
-        """The open lines that are not stale, but whose latest source is "no supplier response"."""
-        return self.open_lines().filter(
-            last_touched_at__gte=untouched_since(today, business_days),
-            source_quality="no_supplier_response",
-        )
-
     def no_response(self, today: date, business_days: int) -> Self:
         """The open lines whose supplier is to be asked: stale, or the latest source is "no
         supplier response" (requirements FR14 to FR16)."""
-        return self.open_lines().filter(
-            Q(last_touched_at__lt=untouched_since(today, business_days))
-            | Q(source_quality="no_supplier_response")
+        stale = Q(last_touched_at__lt=untouched_since(today, business_days))
+        return self.open_lines().filter(stale | Q(source_quality=_NO_RESPONSE))
+
+    def no_response_in_parts(self, today: date, business_days: int) -> tuple[Self, Self]:
+        """The same lines as two lists without a line in common, each of which an index answers
+        alone (po_line_open_answered); an "or" it does not."""
+        open_lines = self.open_lines()
+        return (
+            open_lines.filter(source_quality=_NO_RESPONSE),
+            open_lines.filter(
+                source_quality__in=_OTHER_SOURCES,
+                last_touched_at__lt=untouched_since(today, business_days),
+            ),
         )
 
     def updated_recently(
@@ -113,6 +128,18 @@ class SavedViewQuerySet(models.QuerySet["SavedView"]):
     def owned_by(self, user: User) -> Self:
         """The views that the user saved."""
         return self.filter(user=user)
+
+
+def is_late(today: date) -> Q:
+    """What makes a line late."""
+    return Q(is_open=1, expected_date__lt=today)
+
+
+def is_at_risk(today: date, days: int) -> Q:
+    """What puts a line at risk: not late, but soon due or later than promised."""
+    soon = Q(expected_date__lte=today + timedelta(days=days))
+    slipped = Q(expected_date__gt=F("promised_date"))
+    return Q(is_open=1, expected_date__gte=today) & (soon | slipped)
 
 
 def untouched_since(today: date, business_days: int) -> datetime:
