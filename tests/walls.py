@@ -51,14 +51,14 @@ OWN_FILES = {
         "faults fields guard mapping models preflight reader router rows tables values"
     ),
     "ingestion/management": "output progress",
-    "operations": "administrators doctor finding health",
+    "operations": "administrators doctor finding health waiting",
     "operations/checks": "backups configuration database erp machine night",
     "operations/management": "",
     "operations/backups": (
         "archive content copy engines errors making postgresql postgresql_tools restoring sqlite "
         "sqlserver"
     ),
-    "admin_portal": "",
+    "admin_portal": "chart dashboard monitor",
     "exports": "list_workbook",
 }
 FREE_FOLDERS = ("migrations", "management/commands", "templatetags", "tests")

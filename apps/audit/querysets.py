@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NoReturn, Self
+from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser
 from django.db import models
@@ -44,6 +46,16 @@ class ERPChangeEventQuerySet(AppendOnlyQuerySet):
 
 
 class AuditEventQuerySet(AppendOnlyQuerySet):
+    def of_act(self, correlation_id: UUID) -> Self:
+        """Everything that one run or one request did."""
+        return self.filter(correlation_id=correlation_id)
+
+    def counts_of(self, event_types: Iterable[str]) -> dict[str, int]:
+        """How many there are of each of these types, those without any included; one query."""
+        wanted = list(event_types)
+        counted = self.filter(event_type__in=wanted).order_by().values_list("event_type")
+        return dict.fromkeys(wanted, 0) | dict(counted.annotate(models.Count("pk")))
+
     def for_user(self, user: User | AnonymousUser | None) -> Self:
         """The events of lines while they were a supplier's the user may see.
 

@@ -9,7 +9,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
 from django.utils.http import url_has_allowed_host_and_scheme
-from django_htmx.http import HttpResponseClientRedirect, trigger_client_event
+from django_htmx.http import (
+    HttpResponseClientRedirect,
+    HttpResponseClientRefresh,
+    trigger_client_event,
+)
 from django_htmx.middleware import HtmxDetails
 
 ToastLevel = Literal["success", "info", "warning", "error"]
@@ -57,6 +61,11 @@ def toast_only(level: ToastLevel, text: str, *, status: int) -> HttpResponse:
 def redirect_whole_page(url: str) -> HttpResponse:
     """Lets the browser, and not only the part that asked, go somewhere else."""
     return HttpResponseClientRedirect(url)
+
+
+def reload_whole_page() -> HttpResponse:
+    """Lets the browser load the page again: more of it has changed than the part that asked."""
+    return HttpResponseClientRefresh()
 
 
 def page_of(request: HttpRequest) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -77,7 +78,7 @@ class Standing:
         """Asks the database, in three queries whatever it holds."""
         newest = IngestionRun.objects.order_by("-pk").first()
         applied = IngestionRun.objects.filter(status__in=APPLIED).order_by("-pk").first()
-        lease = IngestionLease.objects.filter(pk=1).first()
+        lease = current_lease()
         return cls(
             newest=newest,
             applied=applied,
@@ -99,34 +100,81 @@ class Standing:
         return age > timedelta(hours=settings.INGESTION_EXPECTED_EVERY_HOURS)
 
 
-def last_runs(limit: int) -> list[dict[str, Any]]:
-    """The newest runs first, each as an object of JSON values.
+def current_lease() -> IngestionLease | None:
+    """Who may run now, which tells whether a run that is marked running lives."""
+    return IngestionLease.objects.filter(pk=1).first()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenRun:
+    """A run as it is at this moment.
 
     `status` is the run's own, or "stopped unexpectedly" for one that is marked running although
     nobody alive works on it.
     """
-    lease = IngestionLease.objects.filter(pk=1).first()
-    return [_told(run, lease) for run in IngestionRun.objects.order_by("-pk")[:limit]]
+
+    run: IngestionRun
+    status: str
+
+    @classmethod
+    def of(cls, run: IngestionRun, lease: IngestionLease | None) -> SeenRun:
+        """Without asking the database: the lease is asked for once for as many runs as there
+        are."""
+        return cls(run=run, status=STOPPED if is_stopped(lease, run) else run.status)
+
+    @property
+    def is_running(self) -> bool:
+        return self.status == RunStatus.RUNNING
+
+    @property
+    def has_stopped(self) -> bool:
+        return self.status == STOPPED
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took, or has been at work until now; None where nobody noted its end."""
+        if self.is_running:
+            return round((timezone.now() - self.run.started_at).total_seconds(), 3)
+        return self.run.duration_seconds
 
 
-def _told(run: IngestionRun, lease: IngestionLease | None) -> dict[str, Any]:
-    seconds = run.duration_seconds
-    status = run.status
-    if is_stopped(lease, run):
-        status = STOPPED
-    elif status == RunStatus.RUNNING:
-        seconds = round((timezone.now() - run.started_at).total_seconds(), 3)
+def seen(runs: Iterable[IngestionRun]) -> list[SeenRun]:
+    """The runs as they are now, with one question to the database."""
+    lease = current_lease()
+    return [SeenRun.of(run, lease) for run in runs]
+
+
+def stopped_runs() -> set[int]:
+    """The numbers of the runs that stopped unexpectedly; the next run marks them failed."""
+    marked = IngestionRun.objects.filter(status=RunStatus.RUNNING).without_lists()
+    return {run.run.pk for run in seen(marked) if run.has_stopped}
+
+
+def expected_rows() -> int | None:
+    """About how many rows a run that is at work will read: as many as the last applied one did.
+    None before the first."""
+    applied = IngestionRun.objects.filter(status__in=APPLIED).newest_first()
+    return applied.values_list("rows_read", flat=True).first()
+
+
+def last_runs(limit: int) -> list[dict[str, Any]]:
+    """The newest runs first, each as an object of JSON values; `status` as SeenRun has it."""
+    return [_told(run) for run in seen(IngestionRun.objects.newest_first()[:limit])]
+
+
+def _told(shown: SeenRun) -> dict[str, Any]:
+    run = shown.run
     return {
         "number": run.pk,
         "run_identifier": str(run.identifier),
         "run_date": run.run_date.isoformat(),
         "mode": run.mode,
-        "status": status,
+        "status": shown.status,
         "stage": run.stage,
         "rows_read": run.rows_read,
         "started_at": run.started_at.isoformat(),
         "finished_at": run.finished_at.isoformat() if run.finished_at else None,
-        "duration_seconds": seconds,
+        "duration_seconds": shown.seconds,
         **{name: getattr(run, name) for _, name in _COUNTERS},
         "change_events_detected": run.change_events_detected,
         "errors_encountered": run.errors_encountered,

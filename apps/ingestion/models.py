@@ -10,6 +10,11 @@ from django.db import models
 from django.db.models import Q
 
 from apps.core.fields import KeyField
+from apps.ingestion.querysets import (
+    IngestionRunQuerySet,
+    RejectedRowQuerySet,
+    XrefGapQuerySet,
+)
 from apps.po.models import Presence, quantity_field
 
 
@@ -87,6 +92,8 @@ class IngestionRun(models.Model):
     errors_encountered = models.JSONField(
         default=list, help_text="Objects {stage, message, remedy}."
     )
+
+    objects = IngestionRunQuerySet.as_manager()
 
     class Meta:
         indexes = [models.Index(fields=["status", "id"], name="run_status")]
@@ -184,6 +191,8 @@ class RejectedRow(models.Model):
     reason = models.TextField()
     raw_values = models.JSONField(help_text="Object: field -> the ERP's value as text.")
 
+    objects = RejectedRowQuerySet.as_manager()
+
     class Meta:
         indexes = [
             models.Index(fields=["run", "po_number", "line_number"], name="rejected_run_key")
@@ -239,6 +248,8 @@ class XrefGap(models.Model):
         help_text="Lines with this code in the run that saw it last."
     )
     resolved_at = models.DateTimeField(null=True, blank=True)
+
+    objects = XrefGapQuerySet.as_manager()
 
     class Meta:
         constraints = [

@@ -1,8 +1,8 @@
-"""Is the application alive, in three facts that anybody may know: for IIS and for monitors."""
+"""Is the application alive: in three facts that anybody may know, for IIS and for monitors, and in
+more of them for the dashboard."""
 
 from __future__ import annotations
 
-import threading
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ from django.db import Error as AnyDatabaseError
 from django.utils import timezone
 
 from apps.ingestion.history import Standing
+from apps.operations.doctor import Diagnosis, examine
+from apps.operations.waiting import Patience
 
 # A server that hangs is unreachable for whoever waits; its own time-outs are longer.
 ANSWER_WITHIN_SECONDS = 5.0
@@ -77,24 +79,28 @@ def _ask() -> Health:
         return UNREACHABLE
 
 
-_asking = threading.Lock()
+_patience = Patience(_ask, name="healthz")
 
 
 def _asked_in_time() -> Health:
-    """Asks in a thread of its own. While one of them still waits, no further one is started:
-    probes come every few seconds, and would pile up."""
-    if not _asking.acquire(blocking=False):
-        return UNREACHABLE
-    answers: list[Health] = []
+    return _patience.answer(within=ANSWER_WITHIN_SECONDS) or UNREACHABLE
 
-    def ask() -> None:
-        try:
-            answers.append(_ask())
-        finally:
-            connections.close_all()  # this thread's own
-            _asking.release()
 
-    asker = threading.Thread(target=ask, name="healthz", daemon=True)
-    asker.start()
-    asker.join(ANSWER_WITHIN_SECONDS)
-    return answers[0] if answers else UNREACHABLE
+# --- for the dashboard --------------------------------------------------------------------------
+
+# A server of the ERP that does not answer is waited for until the driver gives up; a page is not.
+ERP_WITHIN_SECONDS = 10.0
+
+
+def server_health() -> Diagnosis:
+    """What doctor finds about the application's own database, backups, disk and clock, as far as
+    it is quick and writes nothing."""
+    return examine("database", "size", "migrations", "append-only", "backups", "disk", "clock")
+
+
+def erp_health() -> Diagnosis | None:
+    """What doctor finds about the ERP; None if it does not answer within ERP_WITHIN_SECONDS."""
+    return _erp_patience.answer(within=ERP_WITHIN_SECONDS)
+
+
+_erp_patience = Patience(lambda: examine("mapping", "ERP"), name="erp-health")

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Self
 
 from django.contrib.auth.models import AnonymousUser
 from django.db import models
-from django.db.models import Case, CharField, F, Q, Value, When
+from django.db.models import Case, CharField, Exists, F, OuterRef, Q, Value, When
 
 from apps.accounts.models import User
 from apps.accounts.scope import supplier_scope
 from apps.audit.models import AuditEvent
 from apps.core.clock import start_of_business_day
+from apps.core.roles import Role
 from apps.po.business_days import subtract_business_days
 
 if TYPE_CHECKING:
@@ -32,6 +33,11 @@ class SupplierQuerySet(models.QuerySet["Supplier"]):
         """The suppliers the user may see."""
         scope = supplier_scope(user, "")
         return self.none() if scope is None else self.filter(scope)
+
+    def without_expeditor(self) -> Self:
+        """The suppliers for whose lines no active expeditor works."""
+        working = User.objects.filter(suppliers=OuterRef("pk"), role=Role.EXPEDITOR, is_active=True)
+        return self.filter(~Exists(working))
 
 
 class POLineQuerySet(models.QuerySet["POLine"]):

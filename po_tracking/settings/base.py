@@ -42,6 +42,7 @@ INSTALLED_APPS = [
     "apps.ingestion",
     "apps.operations",
     "apps.exports",
+    "apps.admin_portal",
 ]
 MIDDLEWARE = [
     "apps.core.middleware.RequestLog",

@@ -32,6 +32,11 @@ _SQL_SERVER_OPTIONS = (
     "SELECT name, is_read_committed_snapshot_on, snapshot_isolation_state "
     "FROM sys.databases WHERE database_id = DB_ID()"
 )
+# In bytes. On SQL Server a page has 8 kB.
+_SIZES = {
+    "postgresql": "SELECT pg_database_size(current_database())",
+    "microsoft": "SELECT SUM(CAST(size AS bigint)) * 8192 FROM sys.database_files",
+}
 _PRODUCTS = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "microsoft": "SQL Server"}
 
 
@@ -58,6 +63,25 @@ def look_at_database() -> Iterator[Finding]:
     milliseconds = round((time.perf_counter() - started) * 1000)
     product = f"{_PRODUCTS[connection.vendor]} {version}"
     yield ok(f"{product}, {_address(connection)}, answered in {milliseconds:,} ms")
+
+
+def look_at_size() -> Iterator[Finding]:
+    """How much room the database takes, with what its engine keeps beside the data."""
+    connection = connections[DEFAULT_DB_ALIAS]
+    size = _size(connection)
+    yield ok("not known" if size is None else f"{size / 1_000_000:,.1f} MB")
+
+
+def _size(connection: BaseDatabaseWrapper) -> int | None:
+    """In bytes; None where nobody can tell, as for a database in memory."""
+    if connection.vendor in _SIZES:
+        (size,) = _row(connection, _SIZES[connection.vendor])
+        return None if size is None else int(size)
+    file = sqlite_file(connection)
+    if file is None:
+        return None
+    beside = (file.with_name(f"{file.name}{suffix}") for suffix in ("-wal", "-shm"))
+    return sum(part.stat().st_size for part in (file, *beside) if part.exists())
 
 
 def look_at_migrations() -> Iterator[Finding]:

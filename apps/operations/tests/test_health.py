@@ -127,8 +127,8 @@ def hanging_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]
     monkeypatch.setattr(connections["default"], "vendor", "postgresql")
     yield wakes
     wakes.set()
-    assert health._asking.acquire(timeout=10)
-    health._asking.release()
+    assert health._patience.asking.acquire(timeout=10)
+    health._patience.asking.release()
 
 
 def test_a_server_that_hangs_is_unreachable_within_the_time(

@@ -1,0 +1,152 @@
+"""What the administrator's first page tells: is last night fine, and is anybody left alone?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Count
+from django.utils import timezone
+from django.utils.timesince import timesince
+from django.utils.translation import gettext as _
+
+from apps.accounts.models import Role, User
+from apps.ingestion.history import Standing
+from apps.po.lifecycle import Status
+from apps.po.models import ACTIVE, Presence, Supplier
+from apps.po.querysets import POLineQuerySet
+
+SUPPLIERS_SHOWN = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Age:
+    """How old the data are against the schedule, as a sentence."""
+
+    is_too_old: bool
+    sentence: str
+
+
+def age_of(standing: Standing) -> Age | None:
+    """None before the first applied run."""
+    applied = standing.applied
+    if applied is None or applied.finished_at is None:
+        return None
+    due = applied.finished_at + timedelta(hours=settings.INGESTION_EXPECTED_EVERY_HOURS)
+    given = {
+        "hours": settings.INGESTION_EXPECTED_EVERY_HOURS,
+        "age": timesince(applied.finished_at, depth=1),
+        "due": f"{timezone.localtime(due):%Y-%m-%d %H:%M}",
+    }
+    if standing.is_overdue:
+        return Age(
+            is_too_old=True,
+            sentence=_(
+                "The last applied run ended %(age)s ago. One is expected every %(hours)s hours, so "
+                "the next was due at %(due)s: look whether the schedule still starts it."
+            )
+            % given,
+        )
+    return Age(
+        is_too_old=False,
+        sentence=_(
+            "The last applied run ended %(age)s ago. One is expected every %(hours)s hours: the "
+            "next is due before %(due)s."
+        )
+        % given,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineCounts:
+    """The lines by where they stand in the ERP, and those that are active there by status."""
+
+    active: int
+    by_presence: list[tuple[str, int]]
+    by_status: list[tuple[str, int]]
+
+
+def count_lines(lines: POLineQuerySet) -> LineCounts:
+    """One query whatever there is; retired lines, whose key belongs to another order, left out."""
+    counted = lines.current().order_by().values_list("presence", "status").annotate(n=Count("pk"))
+    presences: Counter[str] = Counter()
+    statuses: Counter[str] = Counter()
+    for presence, status, number in counted:
+        presences[presence] += number
+        if presence in ACTIVE:
+            statuses[status] += number
+    return LineCounts(
+        active=sum(presences[presence] for presence in ACTIVE),
+        by_presence=[
+            (str(Presence(value).label), presences[value])
+            for value in Presence.values
+            if presences[value]
+        ],
+        by_status=[
+            (str(Status(value).label), statuses[value])
+            for value in Status.values
+            if statuses[value]
+        ],
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class People:
+    """Who can sign in, by role; and who cannot any more."""
+
+    by_role: list[tuple[str, int]]
+    without_role: int
+    deactivated: int
+
+
+def count_people() -> People:
+    """One query."""
+    found: Counter[tuple[str, bool]] = Counter()
+    counted = User.objects.order_by().values_list("role", "is_active").annotate(n=Count("pk"))
+    for role, is_active, number in counted:
+        found[role, is_active] += number
+    return People(
+        by_role=[(str(role.label), found[role.value, True]) for role in Role],
+        without_role=found["", True],
+        deactivated=sum(number for (_role, active), number in found.items() if not active),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alone:
+    """Suppliers with open lines for whom no expeditor works: how many, and those with the most."""
+
+    number: int
+    most: list[dict[str, Any]]
+
+    @property
+    def more(self) -> int:
+        return self.number - len(self.most)
+
+
+def suppliers_alone(lines: POLineQuerySet) -> Alone:
+    """One query: the suppliers of a company are hundreds, not millions."""
+    alone = Supplier.objects.without_expeditor()
+    found = list(
+        lines.open_lines()
+        .filter(supplier__in=alone)
+        .order_by()
+        .values("supplier__code", "supplier__name")
+        .annotate(lines=Count("pk"))
+        .order_by("-lines", "supplier__code")
+    )
+    return Alone(number=len(found), most=found[:SUPPLIERS_SHOWN])
+
+
+def facts(standing: Standing, lines: POLineQuerySet) -> dict[str, Any]:
+    """Everything that the page shows beside the health of servers, which loads by itself."""
+    return {
+        "standing": standing,
+        "age": age_of(standing),
+        "lines": count_lines(lines),
+        "people": count_people(),
+        "alone": suppliers_alone(lines),
+    }

@@ -1,0 +1,1 @@
+"""The pages of the administrator, a module per subject."""
