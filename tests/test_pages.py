@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -33,6 +33,11 @@ EVERYBODY_INSIDE: dict[str, int | str] = {
     ANONYMOUS: TO_SIGN_IN,
     **dict.fromkeys((NO_ROLE, *Role.values), 200),
 }
+ADMINS_ONLY: dict[str, int | str] = {
+    **dict.fromkeys(PEOPLE, 403),
+    ANONYMOUS: TO_SIGN_IN,
+    Role.ADMIN.value: 200,
+}
 # What a GET of each named address answers to whom. A new address needs a line here.
 EXPECTED: dict[str, dict[str, int | str]] = {
     "healthz": dict.fromkeys(PEOPLE, 200),
@@ -40,7 +45,18 @@ EXPECTED: dict[str, dict[str, int | str]] = {
     "sign_out": {**dict.fromkeys(PEOPLE, 405), ANONYMOUS: TO_SIGN_IN},
     "change_password": EVERYBODY_INSIDE,
     "start": EVERYBODY_INSIDE,
+    "admin_dashboard": ADMINS_ONLY,
+    "server_health": ADMINS_ONLY,
+    "erp_health": ADMINS_ONLY,
+    "ingestion_runs": ADMINS_ONLY,
+    "ingestion_run": ADMINS_ONLY,
+    "ingestion_run_row": ADMINS_ONLY,
+    "ingestion_run_changes": ADMINS_ONLY,
+    "ingestion_run_rejected": ADMINS_ONLY,
+    "ingestion_run_gaps": ADMINS_ONLY,
 }
+# What the number in an address is one of: the name of the address begins with these words.
+NUMBERED: dict[str, Callable[[], Any]] = {"ingestion_run": IngestionRunFactory.create}
 
 
 def addresses(patterns: list[Any] | None = None, prefix: str = "/") -> Iterator[tuple[str, str]]:
@@ -55,6 +71,15 @@ def addresses(patterns: list[Any] | None = None, prefix: str = "/") -> Iterator[
 
 
 ADDRESSES = dict(addresses())
+
+
+def filled(name: str) -> str:
+    """The address, with the number of a row that was made for it where it needs one."""
+    route = ADDRESSES[name]
+    if "<int:pk>" not in route:
+        return route
+    row = next(make() for words, make in NUMBERED.items() if name.startswith(words))
+    return route.replace("<int:pk>", str(row.pk))
 
 
 def person(who: str) -> Client:
@@ -88,7 +113,7 @@ def test_every_address_has_a_name_and_stands_in_the_table() -> None:
 @pytest.mark.parametrize("who", PEOPLE)
 @pytest.mark.parametrize("name", EXPECTED)
 def test_each_address_answers_each_role_as_the_table_says(name: str, who: str) -> None:
-    assert told(person(who).get(ADDRESSES[name])) == EXPECTED[name][who]
+    assert told(person(who).get(filled(name))) == EXPECTED[name][who]
 
 
 def only_reads(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
@@ -103,8 +128,9 @@ def test_looking_writes_nothing(who: str, headers: dict[str, str], method: str) 
     IngestionRunFactory.create()
     POLineFactory.create()
     client = person(who)
+    paths = [filled(name) for name in ADDRESSES]
     with connection.execute_wrapper(only_reads):
-        for address in ADDRESSES.values():
+        for address in paths:
             getattr(client, method)(address, headers=headers)
             getattr(client, method)("/nowhere/", headers=headers)
 
@@ -112,7 +138,7 @@ def test_looking_writes_nothing(who: str, headers: dict[str, str], method: str) 
 def test_every_page_forbids_whatever_is_inline_or_from_elsewhere() -> None:
     for who in (ANONYMOUS, Role.ADMIN):
         client = person(who)
-        for address in (*ADDRESSES.values(), "/nowhere/"):
+        for address in (*map(filled, ADDRESSES), "/nowhere/"):
             answer = client.get(address)
             policy = answer["Content-Security-Policy"].split("; ")
             assert "default-src 'self'" in policy

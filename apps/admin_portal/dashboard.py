@@ -38,7 +38,7 @@ def age_of(standing: Standing) -> Age | None:
     due = applied.finished_at + timedelta(hours=settings.INGESTION_EXPECTED_EVERY_HOURS)
     given = {
         "hours": settings.INGESTION_EXPECTED_EVERY_HOURS,
-        "age": timesince(applied.finished_at, depth=1),
+        "age": timesince(applied.finished_at),
         "due": f"{timezone.localtime(due):%Y-%m-%d %H:%M}",
     }
     if standing.is_overdue:

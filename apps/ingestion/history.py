@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -148,6 +148,67 @@ def stopped_runs() -> set[int]:
     """The numbers of the runs that stopped unexpectedly; the next run marks them failed."""
     marked = IngestionRun.objects.filter(status=RunStatus.RUNNING).without_lists()
     return {run.run.pk for run in seen(marked) if run.has_stopped}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Night:
+    """What the runs of one business day came to.
+
+    `seconds` is how long the longest applied one took, None without any; `is_partial` is about the
+    last applied one.
+    """
+
+    day: date
+    runs: int = 0
+    applied: int = 0
+    failed: int = 0
+    is_partial: bool = False
+    is_missing: bool = False  # a day without a run, after the first run and before today
+    changed: int = 0
+    seconds: float | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return self.runs > self.applied + self.failed
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether nothing was applied, although it was tried."""
+        return self.failed > 0 and not self.applied and not self.is_running
+
+
+def nights(today: date, days: int) -> list[Night]:
+    """A night for each of the last days, the oldest first; in three queries."""
+    first = today - timedelta(days=days - 1)
+    runs = IngestionRun.objects.filter(run_date__gte=first, run_date__lte=today).order_by("pk")
+    by_day: dict[date, list[SeenRun]] = {}
+    for run in seen(
+        runs.only("run_date", "status", "started_at", "duration_seconds", "lines_changed")
+    ):
+        by_day.setdefault(run.run.run_date, []).append(run)
+    has_begun = IngestionRun.objects.filter(run_date__lt=first).exists()
+    found = []
+    for day in (first + timedelta(days=n) for n in range(days)):
+        if day in by_day:
+            has_begun = True
+            found.append(_night(day, by_day[day]))
+        else:
+            found.append(Night(day=day, is_missing=has_begun and day < today))
+    return found
+
+
+def _night(day: date, runs: list[SeenRun]) -> Night:
+    applied = [shown.run for shown in runs if shown.run.status in APPLIED]
+    took = [run.duration_seconds for run in applied if run.duration_seconds is not None]
+    return Night(
+        day=day,
+        runs=len(runs),
+        applied=len(applied),
+        failed=sum(shown.has_stopped or shown.status == RunStatus.FAILED for shown in runs),
+        is_partial=bool(applied) and applied[-1].status == RunStatus.PARTIAL,
+        changed=sum(run.lines_changed for run in applied),
+        seconds=max(took, default=None),
+    )
 
 
 def expected_rows() -> int | None:

@@ -14,9 +14,13 @@
     }
   }
 
-  /** Shows a message; `level` is success, info, warning or error. */
+  /** Shows a message; `level` is success, info, warning or error. What stands there already is not
+   *  said again: a part that asks every two seconds would fill the screen. */
   function toast(level, text) {
     const toasts = document.getElementById("toasts");
+    if ([...toasts.querySelectorAll(`.toast-${level} > span`)].some((s) => s.textContent === text)) {
+      return;
+    }
     const box = document.createElement("div");
     box.className = `toast-box toast-${level}`;
     box.setAttribute("role", level === "error" ? "alert" : "status");

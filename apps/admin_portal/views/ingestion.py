@@ -9,9 +9,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
-from apps.admin_portal import monitor
+from apps.admin_portal import chart, monitor
 from apps.admin_portal.filters import RunFilter, chosen
 from apps.audit.models import AuditEvent
+from apps.core.clock import business_today
 from apps.core.decorators import role_required
 from apps.core.htmx import page_or_fragment, reload_whole_page, wants_fragment
 from apps.core.roles import Role
@@ -19,6 +20,7 @@ from apps.ingestion import history
 from apps.ingestion.models import IngestionRun, RejectedRow, XrefGap
 
 PAGE_SIZE = 50
+NIGHTS = 60
 
 
 @role_required(Role.ADMIN)
@@ -37,6 +39,9 @@ def runs(request: HttpRequest) -> HttpResponse:
         "runs": history.seen(page),
         "counters": monitor.LISTED,
     }
+    if not wants_fragment(request):
+        nights = history.nights(business_today(), NIGHTS)
+        context |= {"nights": nights, "chart": chart.draw(nights)}
     return page_or_fragment(request, "admin_portal/runs.html", "admin_portal/_runs.html", context)
 
 
