@@ -15,7 +15,15 @@ from factory.helpers import post_generation
 from apps.accounts.models import Role, User
 from apps.audit.models import AuditEvent, ERPChangeEvent, EventType
 from apps.batches.models import Batch, Kind, ReceiptDateNote
-from apps.ingestion.models import FieldSet, IngestionRun, Mode, RunStatus, XrefEntry, XrefGap
+from apps.ingestion.models import (
+    FieldSet,
+    IngestionRun,
+    Mode,
+    RejectedRow,
+    RunStatus,
+    XrefEntry,
+    XrefGap,
+)
 from apps.po.lifecycle import Status
 from apps.po.models import CustomColumn, POLine, StatusChange, Supplier
 
@@ -169,6 +177,20 @@ class ReceiptDateNoteFactory(DjangoModelFactory[ReceiptDateNote]):
     previous_date = A_DAY
     new_date = date(2026, 3, 3)
     effective_at = A_MOMENT
+
+
+class RejectedRowFactory(DjangoModelFactory[RejectedRow]):
+    """A row whose promised date is no date."""
+
+    class Meta:
+        model = RejectedRow
+
+    run = SubFactory(IngestionRunFactory)
+    relation = "lines"
+    po_number = Sequence(lambda n: f"PO{n:05}")
+    line_number = "10"
+    reason = "promised_date (DUE): '2026-02-30' is not a date"
+    raw_values = LazyAttribute(lambda row: {"PO": row.po_number, "DUE": "2026-02-30", "NOTE": None})
 
 
 class XrefEntryFactory(DjangoModelFactory[XrefEntry]):

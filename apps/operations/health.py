@@ -95,7 +95,7 @@ ERP_WITHIN_SECONDS = 10.0
 def server_health() -> Diagnosis:
     """What doctor finds about the application's own database, backups, disk and clock, as far as
     it is quick and writes nothing."""
-    return examine("database", "size", "migrations", "append-only", "backups", "disk", "clock")
+    return examine("database", "migrations", "append-only", "size", "backups", "disk", "clock")
 
 
 def erp_health() -> Diagnosis | None:

@@ -213,6 +213,13 @@ def test_every_check_that_is_needed_stands_before_those_that_need_it() -> None:
         assert not check.needs or check.needs in names[:position]
 
 
+def test_only_the_checks_that_are_asked_for_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = (Check("roof", _wrong), Check("walls", _broken), Check("floor", _fine, needs="roof"))
+    monkeypatch.setattr(doctor, "CHECKS", found)
+    told = [(line.name, line.status) for line in doctor.examine("roof", "floor").checks]
+    assert told == [("roof", "error"), ("roof", "ok"), ("floor", "error")]
+
+
 # --- the whole ----------------------------------------------------------------------------------
 
 
@@ -243,7 +250,7 @@ def test_without_a_database_the_rest_is_still_looked_at(
         lines = {line.name: line for line in doctor.examine().checks}
     assert "connection refused" in lines["database"].message
     assert "check DATABASE_URL" in lines["database"].remedy
-    for name in ("migrations", "append-only", "engine", "users", "last run", "clock"):
+    for name in ("migrations", "append-only", "size", "engine", "users", "last run", "clock"):
         assert "Not looked at" in lines[name].message
     assert lines["ERP"].status is Status.OK
     assert lines["log folder"].status is Status.OK
@@ -315,6 +322,30 @@ def test_a_wrong_time_zone_or_holiday_is_an_error(wrong: dict[str, Any], what: s
 
 
 # --- the application's database -----------------------------------------------------------------
+
+
+def test_the_size_of_an_sqlite_database_counts_what_lies_beside_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "po.sqlite3"
+    file.write_bytes(b"x" * 2_000_000)
+    (tmp_path / "po.sqlite3-wal").write_bytes(b"x" * 500_000)
+    monkeypatch.setattr(connection, "vendor", "sqlite")
+    monkeypatch.setitem(connection.settings_dict, "NAME", str(file))
+    assert _one(database.look_at_size()) == ("ok", "2.5 MB")
+
+
+def test_the_size_of_a_database_in_memory_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "vendor", "sqlite")
+    monkeypatch.setitem(connection.settings_dict, "NAME", ":memory:")
+    assert _one(database.look_at_size()) == ("ok", "not known")
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite is asked for its file")
+def test_the_server_tells_the_size_of_the_database() -> None:
+    status, told = _one(database.look_at_size())
+    assert status == "ok"
+    assert float(told.removesuffix(" MB").replace(",", "")) > 1
 
 
 def test_a_migration_that_was_not_applied_is_an_error() -> None:
