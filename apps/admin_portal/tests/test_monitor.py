@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import connection
@@ -14,10 +15,11 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from apps.accounts.models import Role
-from apps.audit.models import EventType
+from apps.admin_portal.filters import RunFilter
+from apps.audit.models import AuditEvent, EventType
 from apps.core.middleware import IdleSession
 from apps.ingestion.lease import Lease
-from apps.ingestion.models import IngestionRun, Mode, RunStatus
+from apps.ingestion.models import IngestionRun, Mode, RunStatus, XrefGap
 from apps.ingestion.tests.erp_table import ErpTable, feed_slot, run_of
 from tests.factories import (
     A_DAY,
@@ -29,6 +31,7 @@ from tests.factories import (
     UserFactory,
     XrefGapFactory,
 )
+from tests.sql_server import sql_server_sql
 from tests.test_pages import HTMX, sign_in
 
 pytestmark = pytest.mark.django_db
@@ -371,6 +374,23 @@ def test_the_gaps_of_a_night_and_those_that_are_open_now_are_told_apart(admin: C
     shown = admin.get(f"{address}?which=open").context
     assert list(shown["page"]) == [many, few]
     assert (shown["in_run"], shown["open"]) == (1, 2)
+
+
+# --- on SQL Server ------------------------------------------------------------------------------
+
+
+def test_every_question_can_be_put_to_sql_server() -> None:
+    admin = UserFactory.create(role=Role.ADMIN)
+    runs = IngestionRun.objects.for_user(admin).newest_first().without_lists()
+    asked = RunFilter({"status": "failed", "since": "2026-03-02", "until": "2026-03-09"})
+    events = AuditEvent.objects.for_user(admin).select_related("po_line", "supplier")
+    gaps = XrefGap.objects.for_user(admin).still_open().select_related("supplier")
+    for question in (
+        asked.narrow(runs, stopped={1, 2})[50:100],
+        events.of_act(uuid4()).order_by("pk")[:50],
+        gaps.most_lines_first()[:50],
+    ):
+        sql_server_sql(question)
 
 
 # --- how much it costs --------------------------------------------------------------------------

@@ -747,6 +747,7 @@ def test_a_real_server_is_asked_for_its_time() -> None:
     [
         append_only._IN_PLACE["microsoft"][1],
         database._VERSIONS["microsoft"],
+        database._SIZES["microsoft"],
         database._SQL_SERVER_OPTIONS,
         machine._SERVER_TIME["microsoft"],
     ],

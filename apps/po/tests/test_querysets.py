@@ -238,6 +238,14 @@ def test_current_leaves_out_retired_lines_only() -> None:
     assert set(keys(POLine.objects.current())) == set(Presence) - {Presence.RETIRED}
 
 
+def test_a_supplier_is_without_expeditor_if_no_active_one_is_assigned() -> None:
+    looked_after, left, planners, nobodys = SupplierFactory.create_batch(4)
+    UserFactory.create_batch(2, role=Role.EXPEDITOR, suppliers=[looked_after])
+    UserFactory.create(role=Role.EXPEDITOR, suppliers=[left], is_active=False)
+    UserFactory.create(role=Role.PLANNER, suppliers=[planners])
+    assert list(Supplier.objects.without_expeditor()) == [left, planners, nobodys]
+
+
 def test_a_question_about_many_lines_is_one_query(django_assert_num_queries: Any) -> None:
     wei = UserFactory.create(role=Role.EXPEDITOR, suppliers=[SupplierFactory.create()])
     with django_assert_num_queries(1):
@@ -255,6 +263,7 @@ def test_every_question_can_be_put_to_sql_server() -> None:
         lines.no_response(TODAY, 5),
         lines.updated_recently(wei, NOW, 24),
         Supplier.objects.for_user(wei),
+        Supplier.objects.without_expeditor(),
         StatusChange.objects.for_user(wei),
         AuditEvent.objects.for_user(wei),
     ]
