@@ -66,7 +66,7 @@ class LineCounts:
 
     active: int
     by_presence: list[tuple[str, int]]
-    by_status: list[tuple[str, int]]
+    by_status: list[tuple[str, str, int]]  # value, words, lines
 
 
 def count_lines(lines: POLineQuerySet) -> LineCounts:
@@ -86,7 +86,7 @@ def count_lines(lines: POLineQuerySet) -> LineCounts:
             if presences[value]
         ],
         by_status=[
-            (str(Status(value).label), statuses[value])
+            (value, str(Status(value).label), statuses[value])
             for value in Status.values
             if statuses[value]
         ],

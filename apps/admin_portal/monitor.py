@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy
 from apps.audit.models import AuditEvent, EventType
 from apps.core.templatetags.interface import moment, quantity
 from apps.ingestion.models import IngestionRun
+from apps.ingestion.pipeline import STAGES
 from apps.po.lifecycle import Status
 from apps.po.models import CustomColumn, Presence
 
@@ -143,12 +144,19 @@ class StageTime:
     width: str
 
 
+def _position(stage: str) -> int:
+    """A stage that this version does not know comes last."""
+    return STAGES.index(stage) if stage in STAGES else len(STAGES)
+
+
 def stage_times(run: IngestionRun) -> list[StageTime]:
     """The stages one after the other, each beginning where the one before ended."""
     whole = sum(run.stage_seconds.values()) or 1.0
     found = []
     passed = 0.0
-    for name, seconds in run.stage_seconds.items():
+    # In our own order: PostgreSQL keeps the keys of an object in an order of its own.
+    for name in sorted(run.stage_seconds, key=_position):
+        seconds = run.stage_seconds[name]
         found.append(
             StageTime(
                 name=name,

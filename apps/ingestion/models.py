@@ -102,6 +102,10 @@ class IngestionRun(models.Model):
     def __str__(self) -> str:
         return f"run {self.pk} of {self.run_date} ({self.status})"
 
+    @property
+    def is_applied(self) -> bool:
+        return self.status in APPLIED
+
 
 class ERPSnapshot(models.Model):
     """One ERP line as one run saw it, in canonical values."""

@@ -83,6 +83,7 @@ def test_a_failed_night_is_told_with_its_cure_beside_what_was_applied_before(
     assert f"Run {failed.pk} of" in page
     assert "The ERP fell asleep." in page
     assert "Wake it up." in page
+    assert f"Of run {before.pk} of 2026-03-02, the last one that was applied:" in page
     assert f'href="/admin-portal/ingestion/{before.pk}/changes/">151<' in page
 
 
@@ -98,6 +99,7 @@ def test_gaps_and_rejected_rows_lead_to_where_they_are_listed(admin: Client) -> 
     XrefGapFactory.create_batch(2)
     XrefGapFactory.create(resolved_at=timezone.now())
     page = page_of(admin)
+    assert "the last one that was applied" not in page
     assert f'href="/admin-portal/ingestion/{run.pk}/rejected/">5<' in page
     assert f'href="/admin-portal/ingestion/{run.pk}/gaps/?which=open">2<' in page
 
@@ -121,7 +123,11 @@ def test_lines_are_counted_by_presence_and_the_active_ones_by_status(admin: Clie
         ("Delivered long ago, never closed", 1),
         ("Closed in the ERP", 3),
     ]
-    assert lines.by_status == [("Planned", 2), ("Part delivered", 1), ("Fully delivered", 1)]
+    assert lines.by_status == [
+        ("planned", "Planned", 2),
+        ("part_delivered", "Part delivered", 1),
+        ("fully_delivered", "Fully delivered", 1),
+    ]
     assert lines.active == 4
 
 

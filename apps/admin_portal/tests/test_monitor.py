@@ -235,7 +235,7 @@ def test_a_page_that_asks_for_itself_does_not_keep_its_session_alive(admin: Clie
 def test_the_page_of_a_run_tells_its_stages_its_counters_and_the_cure(admin: Client) -> None:
     run = IngestionRunFactory.create(
         status=RunStatus.PARTIAL,
-        stage_seconds={"snapshot": 3.0, "xref": 1.0},
+        stage_seconds={"xref": 1.0, "snapshot": 3.0},  # as PostgreSQL hands it back
         batches_reconstructed=62,
         errors_encountered=[_ERROR],
     )
@@ -264,6 +264,16 @@ def test_a_stopped_run_says_on_its_page_what_to_do(admin: Client) -> None:
     page = page_of(admin, f"{RUNS}{stopped().pk}/")
     assert "The run stopped unexpectedly (Applying the night)" in page
     assert "it marks this run failed and does its work" in page
+
+
+def test_a_run_that_was_not_applied_does_not_claim_that_all_is_well(admin: Client) -> None:
+    address = f"{RUNS}{stopped().pk}/"
+    assert "It stopped before it could say anything." in page_of(admin, address)
+    assert "None was found before this run ended." in page_of(admin, f"{address}rejected/")
+    assert "nothing is known of its gaps" in page_of(admin, f"{address}gaps/")
+    applied = f"{RUNS}{IngestionRunFactory.create().pk}/"
+    assert "could be used" in page_of(admin, f"{applied}rejected/")
+    assert "every item code is mapped" in page_of(admin, f"{applied}gaps/")
 
 
 @pytest.mark.parametrize("part", ["", "row/", "changes/", "rejected/", "gaps/"])
