@@ -7,6 +7,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("apps.accounts.urls")),
     path("", include("apps.exports.urls")),
     path("", include("apps.po.urls")),
+    path("", include("apps.batches.urls")),
     path("", include("apps.admin_portal.urls")),
 ]
 

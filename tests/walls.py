@@ -36,11 +36,11 @@ OWN_FILES = {
     "accounts/axes": "",  # the tables of django-axes, in one migration
     "audit": "append_only",
     "po": (
-        "badges business_days cells custom_values lifecycle list_page list_state paging presets "
-        "quantities thresholds"
+        "badges business_days cells custom_values head history lifecycle list_page list_state "
+        "movement paging presets quantities thresholds timeline"
     ),
-    "po/views": "custom_value lines start",
-    "batches": "allocation lifecycle",
+    "po/views": "custom_value detail lines start",
+    "batches": "allocation lifecycle totals",
     "ingestion": (
         "pipeline context lease errors trouble snapshot snapshot_rows duplicates plausibility "
         "xref suppliers diff_engine "

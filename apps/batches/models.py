@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from apps.batches.querysets import BatchQuerySet
+from apps.batches.querysets import BatchQuerySet, ReceiptDateNoteQuerySet
 from apps.core.fields import KeyField
 from apps.po.models import quantity_field
 
@@ -67,6 +67,8 @@ class ReceiptDateNote(models.Model):
     previous_date = models.DateField(null=True, blank=True)
     new_date = models.DateField(null=True, blank=True)
     effective_at = models.DateTimeField()
+
+    objects = ReceiptDateNoteQuerySet.as_manager()
 
     def __str__(self) -> str:
         return f"{self.previous_date} -> {self.new_date}"

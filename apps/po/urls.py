@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from apps.po.views import custom_value, lines, start
+from apps.po.views import custom_value, detail, lines, start
 
 urlpatterns = [
     path("", start.start, name="start"),
@@ -14,4 +14,7 @@ urlpatterns = [
     path("po/views/<uuid:identifier>/delete/", lines.delete_view, name="delete_view"),
     path("po/<int:pk>/custom/<slug:slot>/", custom_value.edit, name="custom_value"),
     path("po/<int:pk>/custom/<slug:slot>/give-back/", custom_value.give_back, name="give_back"),
+    path("po/<int:pk>/", detail.detail, name="po_detail"),
+    path("po/<int:pk>/timeline/", detail.show_timeline, name="po_timeline"),
+    path("po/<int:pk>/status/", detail.status_history, name="po_status_history"),
 ]
