@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,8 +20,15 @@ from apps.accounts.models import Role, User
 from apps.core.decorators import role_required
 from apps.core.htmx import page_or_fragment, wants_fragment
 from apps.ingestion.models import RunStatus
+from apps.po.models import CustomColumn, POLine, SavedView, Supplier
 from po_tracking import urls
-from tests.factories import IngestionRunFactory, POLineFactory, SupplierFactory, UserFactory
+from tests.factories import (
+    CustomColumnFactory,
+    IngestionRunFactory,
+    POLineFactory,
+    SupplierFactory,
+    UserFactory,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -28,7 +36,7 @@ HTMX = {"HX-Request": "true"}
 ANONYMOUS, NO_ROLE = "anonymous", "no role"
 PEOPLE = (ANONYMOUS, NO_ROLE, *Role.values)
 
-TO_SIGN_IN, HOME = "to sign-in", "to the start page"
+TO_SIGN_IN, HOME = "to sign-in", "elsewhere inside"
 EVERYBODY_INSIDE: dict[str, int | str] = {
     ANONYMOUS: TO_SIGN_IN,
     **dict.fromkeys((NO_ROLE, *Role.values), 200),
@@ -38,13 +46,24 @@ ADMINS_ONLY: dict[str, int | str] = {
     ANONYMOUS: TO_SIGN_IN,
     Role.ADMIN.value: 200,
 }
+# Of a line that is within the scope of everybody who has one.
+WHO_SEES_LINES: dict[str, int | str] = {**EVERYBODY_INSIDE, NO_ROLE: 404}
 # What a GET of each named address answers to whom. A new address needs a line here.
 EXPECTED: dict[str, dict[str, int | str]] = {
     "healthz": dict.fromkeys(PEOPLE, 200),
     "sign_in": {**dict.fromkeys(PEOPLE, HOME), ANONYMOUS: 200},
     "sign_out": {**dict.fromkeys(PEOPLE, 405), ANONYMOUS: TO_SIGN_IN},
     "change_password": EVERYBODY_INSIDE,
-    "start": EVERYBODY_INSIDE,
+    "start": {**dict.fromkeys(PEOPLE, HOME), ANONYMOUS: TO_SIGN_IN},
+    "po_list": EVERYBODY_INSIDE,
+    "po_export": EVERYBODY_INSIDE,
+    "po_columns": EVERYBODY_INSIDE,
+    "save_columns": {**dict.fromkeys(PEOPLE, 405), ANONYMOUS: TO_SIGN_IN},
+    "save_view": EVERYBODY_INSIDE,
+    "shared_view": {**dict.fromkeys(PEOPLE, HOME), ANONYMOUS: TO_SIGN_IN},
+    "delete_view": {**dict.fromkeys(PEOPLE, 405), ANONYMOUS: TO_SIGN_IN},
+    "custom_value": WHO_SEES_LINES,
+    "give_back": {**dict.fromkeys(PEOPLE, 405), ANONYMOUS: TO_SIGN_IN},
     "admin_dashboard": ADMINS_ONLY,
     "server_health": ADMINS_ONLY,
     "erp_health": ADMINS_ONLY,
@@ -54,9 +73,23 @@ EXPECTED: dict[str, dict[str, int | str]] = {
     "ingestion_run_changes": ADMINS_ONLY,
     "ingestion_run_rejected": ADMINS_ONLY,
     "ingestion_run_gaps": ADMINS_ONLY,
+    "po_detail": WHO_SEES_LINES,
+    "po_timeline": WHO_SEES_LINES,
+    "po_status_history": WHO_SEES_LINES,
+    "po_batches": WHO_SEES_LINES,
+    "po_movement": WHO_SEES_LINES,
 }
+def line_of_the_expeditor() -> POLine:
+    return POLineFactory.create(supplier=expeditors_supplier())
+
+
 # What the number in an address is one of: the name of the address begins with these words.
-NUMBERED: dict[str, Callable[[], Any]] = {"ingestion_run": IngestionRunFactory.create}
+NUMBERED: dict[str, Callable[[], Any]] = {
+    "po_": line_of_the_expeditor,
+    "custom_value": line_of_the_expeditor,
+    "give_back": line_of_the_expeditor,
+    "ingestion_run": IngestionRunFactory.create,
+}
 
 
 def addresses(patterns: list[Any] | None = None, prefix: str = "/") -> Iterator[tuple[str, str]]:
@@ -74,19 +107,39 @@ ADDRESSES = dict(addresses())
 
 
 def filled(name: str) -> str:
-    """The address, with the number of a row that was made for it where it needs one."""
+    """The address, with the row that was made for it where it needs one."""
     route = ADDRESSES[name]
+    if "<uuid:identifier>" in route:
+        return route.replace("<uuid:identifier>", str(a_saved_view().identifier))
     if "<int:pk>" not in route:
         return route
     row = next(make() for words, make in NUMBERED.items() if name.startswith(words))
-    return route.replace("<int:pk>", str(row.pk))
+    return route.replace("<int:pk>", str(row.pk)).replace("<slug:slot>", a_column().slot)
+
+
+def a_saved_view() -> SavedView:
+    """Somebody else's, of which one was given the address."""
+    return SavedView.objects.create(user=UserFactory.create(), name="Late", query="preset=late")
+
+
+def a_column() -> CustomColumn:
+    """One that people fill."""
+    known = CustomColumn.objects.first()
+    return known or CustomColumnFactory.create()
+
+
+def expeditors_supplier() -> Supplier:
+    """The supplier that the tested expeditor has."""
+    known = Supplier.objects.filter(code="EXPEDITORS").first()
+    return known or SupplierFactory.create(code="EXPEDITORS")
 
 
 def person(who: str) -> Client:
     client = Client()
     if who != ANONYMOUS:
         role = "" if who == NO_ROLE else who
-        sign_in(client, UserFactory.create(role=role))
+        suppliers = [expeditors_supplier()] if who == Role.EXPEDITOR else []
+        sign_in(client, UserFactory.create(role=role, suppliers=suppliers))
     return client
 
 
@@ -114,6 +167,30 @@ def test_every_address_has_a_name_and_stands_in_the_table() -> None:
 @pytest.mark.parametrize("name", EXPECTED)
 def test_each_address_answers_each_role_as_the_table_says(name: str, who: str) -> None:
     assert told(person(who).get(filled(name))) == EXPECTED[name][who]
+
+
+OF_ONE_LINE = [name for name, route in ADDRESSES.items() if route.startswith("/po/<int:pk>/")]
+SECRET_OF_THE_FORM = re.compile(rb'name="csrfmiddlewaretoken" value="\w+"')
+
+
+@pytest.mark.parametrize("headers", [{}, HTMX], ids=["page", "part"])
+@pytest.mark.parametrize("name", OF_ONE_LINE)
+def test_a_line_of_another_supplier_answers_as_one_that_is_not_there(
+    name: str, headers: dict[str, str]
+) -> None:
+    """To the last byte, whatever the query; and so does a number that no row could have."""
+    client, slot = person(Role.EXPEDITOR), a_column().slot
+    other = POLineFactory.create()
+    nowhere = other.pk + 1000
+    answers = []
+    for pk, query in ((other.pk, ""), (nowhere, ""), (other.pk, "?kind=x&before=y"), (10**30, "")):
+        address = ADDRESSES[name].replace("<int:pk>", str(pk)).replace("<slug:slot>", slot)
+        ask = client.post if EXPECTED[name][Role.ADMIN] == 405 else client.get
+        answer = ask(f"{address}{query}", headers=headers)
+        shown = SECRET_OF_THE_FORM.sub(b"", answer.content)
+        answers.append((answer.status_code, shown, answer.get("HX-Trigger")))
+    assert answers[0][0] == 404
+    assert answers == [answers[0]] * 4
 
 
 def only_reads(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
@@ -150,25 +227,20 @@ def test_every_page_forbids_whatever_is_inline_or_from_elsewhere() -> None:
             assert " onclick=" not in page
 
 
-# --- the start page -------------------------------------------------------------------------------
+# --- where one lands ------------------------------------------------------------------------------
 
 
-def test_the_start_page_counts_only_what_the_user_may_see() -> None:
-    IngestionRunFactory.create()
-    mine, other = SupplierFactory.create_batch(2)
-    POLineFactory.create_batch(2, supplier=mine)
-    POLineFactory.create_batch(3, supplier=other)
-    client = Client()
-    sign_in(client, UserFactory.create(role=Role.EXPEDITOR, suppliers=[mine]))
-    assert client.get("/").context["open"] == 2
-    assert person(Role.PLANNER).get("/").context["open"] == 5
-    assert "no suppliers for you" in person(NO_ROLE).get("/").content.decode()
-
-
-def test_before_the_first_night_the_start_page_says_how_to_begin() -> None:
-    page = person(Role.ADMIN).get("/").content.decode()
-    assert "There are no ERP data yet." in page
-    assert "run_ingestion --baseline" in page
+@pytest.mark.parametrize(
+    ("who", "address"),
+    [
+        (Role.ADMIN, "/admin-portal/"),
+        (Role.PLANNER, "/po/"),
+        (Role.EXPEDITOR, "/po/"),
+        (NO_ROLE, "/po/"),
+    ],
+)
+def test_each_role_lands_where_its_day_begins(who: str, address: str) -> None:
+    assert person(who).get("/")["Location"] == address
 
 
 def test_every_page_tells_how_old_the_data_are_and_when_a_night_is_missing() -> None:

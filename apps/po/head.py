@@ -28,6 +28,7 @@ class CustomValue:
     label: str
     value: str | date | Decimal | None
     owner: str
+    owner_icon: str
 
     @property
     def kind(self) -> str:
@@ -111,11 +112,15 @@ def _expected_from(line: POLine) -> str:
 
 
 def _custom(line: POLine, column: CustomColumn) -> CustomValue:
-    owner = line.custom_sources.get(column.slot)
-    words = {_BY_USER: _("entered by a person"), _BY_ERP: _("from the ERP")}
+    owners = {
+        _BY_USER: (_("Entered by a person"), "person-fill"),
+        _BY_ERP: (_("From the ERP"), "database-fill"),
+    }
+    owner, icon = owners.get(line.custom_sources.get(column.slot), ("", ""))
     return CustomValue(
         slot=column.slot,
         label=column.label,
         value=getattr(line, column.slot),
-        owner=words.get(owner, ""),
+        owner=owner,
+        owner_icon=icon,
     )

@@ -24,7 +24,7 @@ WIDTH, HEIGHT = 408, 176
 _LEFT, _RIGHT, _TOP, _BOTTOM = 78, WIDTH - 8, 10, HEIGHT - 30
 # Days between two labels, whichever leaves few enough of them.
 _STEPS = (1, 2, 7, 14, 28, 91, 182, 364, 728)
-_MOST_LABELS = 5
+_MOST_LABELS = 6
 
 
 @dataclass(frozen=True, kw_only=True)

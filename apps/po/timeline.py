@@ -256,8 +256,8 @@ def _details(event: AuditEvent, labels: Mapping[str, str]) -> list[Detail]:
     details = [*_comings_and_goings(event)]
     by_person = event.event_type == EventType.CUSTOM_COLUMN_UPDATED
     changes = data.get("changes", [])
-    if by_person and "slot" in data:
-        changes = [*changes, {**data, "field": data["slot"]}]
+    if by_person:
+        changes = [{**data, "field": data["slot"]}]
     details += [_change(change, labels, by_person=by_person) for change in changes]
     if status := data.get("status"):
         details.append(
@@ -394,5 +394,4 @@ def days_in_words(days: int) -> str:
 
 
 def _signed(amount: Decimal) -> str:
-    # A real minus sign, as long as the plus above it.
-    return f"+{quantity(amount)}" if amount > 0 else quantity(amount).replace("-", "\u2212")
+    return f"+{quantity(amount)}" if amount > 0 else quantity(amount)

@@ -11,6 +11,8 @@
 
   /** The address of the line that the panel shows; "" while it is closed. */
   let shown = "";
+  /** The address that was asked for last: of two in a row only the later is shown. */
+  let wanted = "";
 
   const openers = () => [...document.querySelectorAll("[data-opens-panel]")];
   const openerOf = (address) => openers().find((each) => each.dataset.opensPanel === address);
@@ -30,6 +32,7 @@
 
   /** Asks for the line; until it has come, the panel stays as it is. */
   function open(address) {
+    wanted = address;
     htmx.ajax("GET", address, { source: panel, target: panel, swap: "innerHTML" });
   }
 
@@ -46,11 +49,11 @@
     const row = openerOf(shown);
     const focused = document.activeElement;
     const wasInside = panel.contains(focused) || focused === document.body;
-    htmx.trigger(panel, "htmx:abort"); // a line on its way would open it again
     panel.hidden = true;
     panel.replaceChildren();
     document.body.classList.remove("has-panel");
     shown = "";
+    wanted = ""; // a line on its way would open it again
     mark();
     if (wasInside) {
       (row ?? document.getElementById("main")).focus();
@@ -62,8 +65,9 @@
     if (event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) {
       return false;
     }
+    // A click without a count comes from a key, and selects nothing.
     const selection = window.getSelection();
-    if (selection && !selection.isCollapsed && selection.containsNode(opener, true)) {
+    if (event.detail > 0 && !selection.isCollapsed && selection.containsNode(opener, true)) {
       return false;
     }
     const control = event.target.closest(
@@ -77,9 +81,6 @@
   }
 
   if (panel) {
-    // Of two lines asked for in a row only the later is waited for.
-    panel.setAttribute("hx-sync", "this:replace");
-
     document.addEventListener("click", (event) => {
       const opener = event.target.closest("[data-opens-panel]");
       if (opener && !event.defaultPrevented && meansRow(event, opener)) {
@@ -107,8 +108,14 @@
       }
     });
 
+    const isLine = (event) => event.detail.target === panel && event.detail.elt === panel;
+    document.body.addEventListener("htmx:beforeSwap", (event) => {
+      if (isLine(event) && event.detail.pathInfo.requestPath !== wanted) {
+        event.detail.shouldSwap = false;
+      }
+    });
     document.body.addEventListener("htmx:afterSwap", (event) => {
-      if (event.detail.target === panel && event.detail.elt === panel) {
+      if (isLine(event)) {
         arrived(event.detail.pathInfo.requestPath);
       }
     });

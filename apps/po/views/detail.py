@@ -15,8 +15,9 @@ from apps.po.models import POLine, StatusChange
 @require_safe
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
     """The head of the line; a page of its own, or what the list shows beside itself."""
-    lines = POLine.objects.for_user(request.user).select_related("supplier")
-    line = get_object_or_404(lines, pk=pk)
+    line = get_object_or_404(
+        POLine.objects.for_user(request.user).select_related("supplier"), pk=pk
+    )
     context = {"line": line, "head": Head.of(line)}
     return page_or_fragment(request, "po/detail.html", "po/_detail.html", context)
 
