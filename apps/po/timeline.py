@@ -294,8 +294,11 @@ def _comings_and_goings(event: AuditEvent) -> Iterator[Detail]:
 def _change(change: Mapping[str, Any], labels: Mapping[str, str], *, by_person: bool) -> Detail:
     name = change["field"]
     kind, label = FIELDS.get(name) or (Kind.ERP, labels.get(name, name))
+    more = _difference(name, change["previous"], change["new"])
     if by_person:
         kind = Kind.NOTE
+        if change.get("value_from") == "erp":
+            more = _("given back to the ERP")
     elif name.startswith("custom_date"):
         kind = Kind.DATE
     return Detail(
@@ -303,7 +306,7 @@ def _change(change: Mapping[str, Any], labels: Mapping[str, str], *, by_person: 
         label=label,
         previous=_value(name, change["previous"]),
         new=_value(name, change["new"]),
-        more=_difference(name, change["previous"], change["new"]),
+        more=more,
     )
 
 

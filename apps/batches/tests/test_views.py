@@ -27,6 +27,7 @@ from tests.factories import (
     SupplierFactory,
     UserFactory,
 )
+from tests.sql_server import sql_server_sql
 from tests.test_pages import HTMX, sign_in
 
 pytestmark = pytest.mark.django_db
@@ -118,7 +119,7 @@ def test_a_batch_says_what_is_uncertain_or_odd_about_it() -> None:
     )
     told = shown(client_of(Role.PLANNER), f"/po/{line.pk}/batches/")
     for text in (
-        "1,250", "Receipt", "R-77", "The date is uncertain", "More delivered than ordered",
+        "1,250", "Receipt", "R-77", "Date uncertain", "More delivered than ordered",
         "Total below zero", "The quantity of the receipt was changed in the ERP",
         "its date moved from 2026-03-02 to 2026-03-03",
     ):  # fmt: skip
@@ -145,6 +146,11 @@ def test_a_note_belongs_to_the_supplier_of_its_night_and_not_to_that_of_its_batc
     assert list(ReceiptDateNote.objects.for_user(wei)) == [mine]
     assert ReceiptDateNote.objects.for_user(UserFactory.create()).count() == 2
     assert not ReceiptDateNote.objects.for_user(None).exists()
+
+
+def test_the_notes_can_be_asked_of_sql_server() -> None:
+    wei = UserFactory.create(role=Role.EXPEDITOR)
+    assert "EXISTS" in sql_server_sql(ReceiptDateNote.objects.for_user(wei))
 
 
 # --- the date picture -----------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from django.core.exceptions import BadRequest
@@ -48,9 +49,8 @@ def changed(line: POLine, field: str, previous: str | None, new: str | None, **m
 
 
 def page(line: POLine, query: str = "", kinds: tuple[str, ...] = (), **user: Any) -> Page:
-    before = query.partition("before=")[2].replace("%3A", ":").replace("%2B", "+")
-    who = user.get("user") or UserFactory.create()
-    return page_of(line, who, Asked.of(kinds, before.replace("%7E", "~")))
+    (before,) = parse_qs(query).get("before", [""])
+    return page_of(line, user.get("user") or UserFactory.create(), Asked.of(kinds, before))
 
 
 def only_act(line: POLine) -> Act:
@@ -220,6 +220,15 @@ def test_a_person_is_told_by_name_with_the_reason(line: POLine) -> None:
     act = only_act(line)
     assert (act.tone, act.actor, act.reasons) == ("person", "wei", ["Told by phone"])
     assert (act.details[0].kind, act.details[0].new) == (Kind.NOTE, "<b>C-1</b>")
+
+
+def test_a_value_that_was_given_back_to_the_erp_says_so(line: POLine) -> None:
+    AuditEventFactory.create(
+        po_line=line,
+        event_type=EventType.CUSTOM_COLUMN_UPDATED,
+        data={"slot": "custom_text_1", "previous": "C-1", "new": "C-2", "value_from": "erp"},
+    )
+    assert only_detail(line).more == "given back to the ERP"
 
 
 def test_an_event_with_nothing_to_compare_is_told_by_its_name(line: POLine) -> None:
