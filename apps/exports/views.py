@@ -7,7 +7,7 @@ from typing import Any
 from django.http import FileResponse, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_GET
 
 from apps.exports.list_workbook import MOST_LINES, TooManyLines, write_list
 from apps.po.list_page import LineList
@@ -15,7 +15,7 @@ from apps.po.list_page import LineList
 _EXCEL = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 
-@require_safe
+@require_GET
 def export_list(request: HttpRequest) -> HttpResponse | FileResponse:
     """The lines of the list as an Excel file: the same filters, order and columns."""
     user: Any = request.user
