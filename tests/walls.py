@@ -55,8 +55,8 @@ OWN_FILES = {
     "operations/checks": "backups configuration database erp machine night",
     "operations/management": "",
     "operations/backups": (
-        "archive content copy engines errors making postgresql postgresql_tools restoring sqlite "
-        "sqlserver"
+        "archive checking content copy engines errors making postgresql postgresql_tools restoring "
+        "sqlite sqlserver"
     ),
     "admin_portal": "chart dashboard monitor",
     "exports": "list_workbook",

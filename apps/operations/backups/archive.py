@@ -18,6 +18,7 @@ import re
 import shutil
 import time
 import tomllib
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -178,9 +179,22 @@ def prune(folder: Path, *, database: str, keep: int) -> Pruned:
     return Pruned(removed, left)
 
 
+def ensure_writable(folder: Path) -> None:
+    """Raises BackupError where nothing can be written. Makes nothing that stays, so it tries the
+    nearest folder that is there where this one is still to be made."""
+    # Not tempfile: on Windows it takes a refusal for a name in use, and tries ten thousand.
+    try:
+        probe = _nearest(folder) / f"po-tracking-check-{uuid.uuid4().hex}"
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        raise _refused(OSError(error.errno, error.strerror), folder) from error
+
+
 def ensure_room(folder: Path, needed: int) -> None:
-    """Raises BackupError where fewer bytes are free."""
-    free = shutil.disk_usage(folder).free
+    """Raises BackupError where fewer bytes are free, in the folder or where it will be made."""
+    with _explained(folder):
+        free = shutil.disk_usage(_nearest(folder)).free
     if free < needed:
         raise BackupError(
             f"There is not enough room in {folder}: {needed / 1e6:,.0f} MB are needed, "
@@ -251,6 +265,12 @@ def _remove_abandoned(folder: Path) -> None:
         touched = max(file.stat().st_mtime for file in (path, *path.iterdir()))
         if time.time() - touched > _ABANDONED_AFTER_SECONDS:
             shutil.rmtree(path)
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    folder = folder.absolute()
+    return next(place for place in (folder, *folder.parents) if place.exists())
 
 
 def _sha256(file: Path) -> str:

@@ -1,6 +1,7 @@
 """The engines that can be backed up, and what each of their modules offers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Protocol, cast
 
 from django.db import DatabaseError
@@ -9,6 +10,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from apps.operations.backups import postgresql, sqlite, sqlserver
 from apps.operations.backups.archive import Backup, Draft
 from apps.operations.backups.copy import Copy
+from apps.operations.backups.errors import BackupError
 
 
 class Engine(Protocol):
@@ -20,6 +22,8 @@ class Engine(Protocol):
     is_damage: Callable[[DatabaseError], bool]
     back_up: Callable[[BaseDatabaseWrapper, Draft], Copy]
     restore: Callable[[BaseDatabaseWrapper, Backup], None]
+    # What a backup into this folder, or its restore, would lack; asks only.
+    lacks: Callable[[BaseDatabaseWrapper, Path], Iterator[BackupError]]
 
 
 _ENGINES = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from logging import Logger
 
@@ -13,6 +13,15 @@ from apps.ingestion.errors import IngestionError, RunActiveError, UsageError
 
 class BackupError(IngestionError):
     """The backup was not made, or could not be restored: exit code 1."""
+
+
+def refusals(*checks: Callable[[], object]) -> Iterator[BackupError]:
+    """What each of them refuses; one that does keeps no other from looking."""
+    for check in checks:
+        try:
+            check()
+        except BackupError as error:
+            yield error
 
 
 @contextmanager

@@ -45,7 +45,7 @@ def _made(folder: Path, keep: int | None) -> Made:
     started = time.perf_counter()
     connection = connections[DEFAULT_DB_ALIAS]
     engine = engine_of(connection)
-    _ensure_there_is_something(connection, engine)
+    ensure_there_is_something(connection, engine)
     # As an absolute path, because whoever reads it later stands elsewhere.
     folder = folder.absolute()
     with archive.draft(folder) as draft:
@@ -77,7 +77,8 @@ def _made(folder: Path, keep: int | None) -> Made:
     return Made(backup, pruned, round(seconds, 3))
 
 
-def _ensure_there_is_something(connection: BaseDatabaseWrapper, engine: Engine) -> None:
+def ensure_there_is_something(connection: BaseDatabaseWrapper, engine: Engine) -> None:
+    """Raises BackupError where the database or its tables are missing."""
     if not engine.exists(connection) or not is_migrated(connection):
         raise BackupError(
             f"There is nothing to back up: {engine.identity(connection)} has no tables of PO "

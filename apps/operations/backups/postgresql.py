@@ -15,6 +15,8 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
 from typing import IO
 
 from django.db import DatabaseError, transaction
@@ -23,7 +25,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from apps.operations.backups.archive import Backup, Draft, sized
 from apps.operations.backups.content import COUNTED, asking, content_of, count_sql
 from apps.operations.backups.copy import Copy
-from apps.operations.backups.errors import BackupError
+from apps.operations.backups.errors import BackupError, refusals
 from apps.operations.backups.postgresql_tools import Tools, first_error
 
 ENGINE = "postgresql"
@@ -61,6 +63,17 @@ BEGIN
     END LOOP;
 END
 $empty$;
+"""
+
+# Whether the login may fill the schema, and what in it neither the login nor a role of its own
+# could drop; the owner of the schema may drop everything.
+_RIGHTS = """
+SELECT has_schema_privilege(here.oid, 'CREATE'),
+       (SELECT string_agg(relname, ', ' ORDER BY relname) FROM pg_class
+        WHERE relnamespace = here.oid AND relkind IN ('r', 'p', 'f', 'v', 'm', 'S')
+              AND NOT pg_has_role(relowner, 'USAGE') AND NOT pg_has_role(nspowner, 'USAGE')
+              AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_class.oid AND deptype = 'e'))
+FROM pg_namespace here WHERE nspname = current_schema()
 """
 
 
@@ -120,14 +133,7 @@ def back_up(connection: BaseDatabaseWrapper, draft: Draft) -> Copy:
 def restore(connection: BaseDatabaseWrapper, backup: Backup) -> None:
     """Puts the backup in the place of what is there, all or nothing. Raises BackupError."""
     tools = Tools.of(connection)
-    ((read_only, schema),) = asking(connection)(
-        "SELECT current_setting('transaction_read_only'), current_schema()"
-    )
-    if read_only == "on":
-        raise BackupError(
-            "This installation may only read its database; nothing was changed.",
-            "Restore where the database is written, with the production settings.",
-        )
+    schema = _schema_to_replace(connection)
     connection.close()
     with _psql(tools) as statements:
         statements.write(_before(tools).encode())
@@ -142,6 +148,46 @@ def restore(connection: BaseDatabaseWrapper, backup: Backup) -> None:
             output=statements,
         )
         statements.write(_after(backup).encode())
+
+
+def lacks(connection: BaseDatabaseWrapper, folder: Path) -> Iterator[BackupError]:
+    """Programs, and rights over everything that a restore replaces."""
+    try:
+        tools = Tools.of(connection)
+    except BackupError as error:
+        yield error
+        return
+    yield from refusals(
+        *(partial(tools.program, name) for name in ("pg_dump", "pg_restore", "psql")),
+        lambda: _ensure_replaceable(connection, _schema_to_replace(connection)),
+    )
+
+
+def _schema_to_replace(connection: BaseDatabaseWrapper) -> str:
+    """Its name. Raises BackupError where the connection may only read."""
+    ((read_only, schema),) = asking(connection)(
+        "SELECT current_setting('transaction_read_only'), current_schema()"
+    )
+    if read_only == "on":
+        raise BackupError(
+            "This installation may only read its database; nothing was changed.",
+            "Restore where the database is written, with the production settings.",
+        )
+    return str(schema)
+
+
+def _ensure_replaceable(connection: BaseDatabaseWrapper, schema: str) -> None:
+    """Raises BackupError where the login could not empty the schema and fill it again."""
+    ((may_create, foreign),) = asking(connection)(_RIGHTS)
+    missing = [] if may_create else ["it may not make tables there"]
+    if foreign:
+        missing.append(f"others own {foreign}")
+    if missing:
+        raise BackupError(
+            f"The login could not restore into the schema {schema}: {'; '.join(missing)}.",
+            f'As the owner or a superuser: ALTER SCHEMA "{schema}" OWNER TO the login of '
+            "DATABASE_URL, which then may replace everything in it.",
+        )
 
 
 def _before(tools: Tools) -> str:

@@ -24,15 +24,13 @@ from apps.audit import services as audit
 from apps.audit.models import AuditEvent, EventType
 from apps.audit.services import Actor
 from apps.ingestion.errors import UsageError
-from apps.ingestion.lease import Lease
-from apps.ingestion.models import IngestionLease
 from apps.operations.backups import archive
 from apps.operations.backups.archive import Backup, Manifest
+from apps.operations.backups.checking import ensure_no_run
 from apps.operations.backups.content import (
     asking,
     content_of,
     filled_tables,
-    tables_of,
     unknown_migrations,
 )
 from apps.operations.backups.engines import Engine, engine_of
@@ -112,8 +110,7 @@ def _content_to_lose(
     if not engine.exists(connection):
         return {}
     try:
-        if IngestionLease._meta.db_table in tables_of(connection):
-            Lease.ensure_free()
+        ensure_no_run(connection)
         return filled_tables(connection)
     except DatabaseError as error:
         if not engine.is_damage(error):

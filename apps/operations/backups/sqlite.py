@@ -18,10 +18,16 @@ from urllib.parse import quote, unquote
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from apps.operations.backups.archive import Backup, Draft, ensure_room, sized
+from apps.operations.backups.archive import (
+    Backup,
+    Draft,
+    ensure_room,
+    ensure_writable,
+    sized,
+)
 from apps.operations.backups.content import content_of
 from apps.operations.backups.copy import Copy
-from apps.operations.backups.errors import BackupError
+from apps.operations.backups.errors import BackupError, refusals
 
 ENGINE = "sqlite"
 
@@ -83,18 +89,7 @@ def back_up(connection: BaseDatabaseWrapper, draft: Draft) -> Copy:
 
 def restore(connection: BaseDatabaseWrapper, backup: Backup) -> None:
     """Puts the backup in the place of what is there, all or nothing. Raises BackupError."""
-    if str(connection.settings_dict["NAME"]).startswith("file:"):
-        raise BackupError(
-            "This installation opens its database read-only; nothing was changed.",
-            "Restore where the database is written, with the production settings.",
-        )
-    target = file_of(connection)
-    if not target.parent.is_dir():
-        raise BackupError(
-            f"There is no folder {target.parent}.", "Make it, or correct DATABASE_URL."
-        )
-    # The log of changes holds the whole copy until it has been carried over.
-    ensure_room(target.parent, 2 * backup.data.stat().st_size)
+    target = _target(connection, backup.data.stat().st_size)
     with (
         _explained(f"{target} cannot be restored; what it held is still there"),
         # Immutable: nothing is written beside the backup, which may be on a read-only disk.
@@ -114,6 +109,17 @@ def restore(connection: BaseDatabaseWrapper, backup: Backup) -> None:
             _replace(target, source)
 
 
+def lacks(connection: BaseDatabaseWrapper, folder: Path) -> Iterator[BackupError]:
+    """Room for the copy, and a target that can be written."""
+    file = file_of(connection)
+    size = file.stat().st_size
+    yield from refusals(
+        lambda: ensure_room(folder, size),
+        lambda: _target(connection, size),
+        lambda: ensure_writable(file.parent),
+    )
+
+
 def file_of(connection: BaseDatabaseWrapper) -> Path:
     """The database's file. Raises BackupError for a database in memory."""
     name = str(connection.settings_dict["NAME"])
@@ -127,6 +133,23 @@ def file_of(connection: BaseDatabaseWrapper) -> Path:
 def _reading(connection: BaseDatabaseWrapper) -> sqlite3.Connection:
     uri = _uri(file_of(connection), "mode=ro")
     return sqlite3.connect(uri, uri=True, timeout=_SECONDS_TO_WAIT, isolation_level=None)
+
+
+def _target(connection: BaseDatabaseWrapper, size: int) -> Path:
+    """The file that a backup of this size goes into. Raises BackupError where it cannot."""
+    if str(connection.settings_dict["NAME"]).startswith("file:"):
+        raise BackupError(
+            "This installation opens its database read-only; nothing was changed.",
+            "Restore where the database is written, with the production settings.",
+        )
+    target = file_of(connection)
+    if not target.parent.is_dir():
+        raise BackupError(
+            f"There is no folder {target.parent}.", "Make it, or correct DATABASE_URL."
+        )
+    # The log of changes holds the whole copy until it has been carried over.
+    ensure_room(target.parent, 2 * size)
+    return target
 
 
 def _replace(target: Path, source: sqlite3.Connection) -> None:

@@ -23,7 +23,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from apps.operations.backups.archive import Backup, Draft
 from apps.operations.backups.content import Ask, asking, content_of
 from apps.operations.backups.copy import Copy
-from apps.operations.backups.errors import BackupError
+from apps.operations.backups.errors import BackupError, refusals
 
 ENGINE = "sqlserver"
 
@@ -35,6 +35,18 @@ _RIGHTS = (
     "The login needs the database role db_backupoperator or db_owner, the permission CREATE ANY "
     "DATABASE to read backups again, and to restore the server role dbcreator; the account of the "
     "SQL Server service must be able to use the folder (docs/operations.md)."
+)
+
+
+# Who asks, and may they write a backup, read it again, restore it (sysadmin, dbcreator, or the
+# owner of the database, as Microsoft's documentation of RESTORE has it).
+_RIGHTS_NOW = (
+    "SELECT SUSER_SNAME(), USER_NAME(), "
+    "HAS_PERMS_BY_NAME(DB_NAME(), 'DATABASE', 'BACKUP DATABASE'), "
+    "HAS_PERMS_BY_NAME(NULL, NULL, 'CREATE ANY DATABASE'), "
+    "(SELECT CASE WHEN IS_SRVROLEMEMBER('sysadmin') = 1 OR IS_SRVROLEMEMBER('dbcreator') = 1 "
+    "OR owner_sid = SUSER_SID() THEN 1 ELSE 0 END "
+    "FROM sys.databases WHERE database_id = DB_ID())"
 )
 
 
@@ -59,26 +71,12 @@ def is_damage(error: DatabaseError) -> bool:
 
 def back_up(connection: BaseDatabaseWrapper, draft: Draft) -> Copy:
     """Has the server write and read again a backup. Raises BackupError."""
-    folder: str = settings.BACKUP_SQLSERVER_DIR
-    if not folder:
-        raise BackupError(
-            "SQL Server writes backups to a folder of its own machine, and none is configured.",
-            "Set BACKUP_SQLSERVER_DIR to a folder as the server sees it (.env.example).",
-        )
-    file = str(_on_server(folder) / f"{draft.name}.bak")
+    file = str(_folder_of_backups() / f"{draft.name}.bak")
     with (
         _explained(f"SQL Server did not write the backup {file}"),
         _session(connection, _database(connection)) as ask,
     ):
-        ((edition, version),) = ask(
-            "SELECT CAST(SERVERPROPERTY('EngineEdition') AS int), "
-            "CAST(SERVERPROPERTY('ProductVersion') AS nvarchar(60))"
-        )
-        if edition in _WITHOUT_BACKUP:
-            raise BackupError(
-                "This service makes its backups itself and knows no BACKUP.",
-                "Use the backups of the service, for example its restore to a point in time.",
-            )
+        edition, version = _edition(ask)
         # Before the backup, which holds all that was there then, and what came meanwhile.
         content = content_of(asking(connection))
         ask(backup_statement(_database(connection), file, compressed=edition != _EXPRESS))
@@ -115,6 +113,35 @@ def restore(connection: BaseDatabaseWrapper, backup: Backup) -> None:
                 f"IF DATABASEPROPERTYEX({quoted_text(database)}, 'Status') = 'ONLINE' "
                 f"ALTER DATABASE {quoted_name(database)} SET MULTI_USER"
             )
+
+
+def lacks(connection: BaseDatabaseWrapper, folder: Path) -> Iterator[BackupError]:
+    """A folder on the server, and rights. Whether the server's own account may write the folder
+    only a backup can tell."""
+    yield from refusals(_folder_of_backups)
+    with _session(connection, _database(connection)) as ask:
+        try:
+            _edition(ask)
+        except BackupError as error:
+            yield error
+            return
+        ((login, user, may_back_up, may_create, restores),) = ask(_RIGHTS_NOW)
+    if not may_back_up:
+        yield BackupError(
+            f"The login {login} may not back up the database.",
+            f"In the database: ALTER ROLE db_backupoperator ADD MEMBER {quoted_name(user)};",
+        )
+    if not may_create:
+        yield BackupError(
+            f"The login {login} may not read backups again, so none could be checked.",
+            f"In master: GRANT CREATE ANY DATABASE TO {quoted_name(login)};",
+        )
+    if not restores:
+        yield BackupError(
+            f"The login {login} may not restore the database.",
+            f"ALTER SERVER ROLE dbcreator ADD MEMBER {quoted_name(login)}; may be taken back when "
+            "it is no longer needed (DROP MEMBER).",
+        )
 
 
 # --- statements -----------------------------------------------------------------------------------
@@ -200,6 +227,31 @@ def _session(connection: BaseDatabaseWrapper, database: str) -> Iterator[Ask]:
 
     with closing(own):
         yield ask
+
+
+def _edition(ask: Ask) -> tuple[int, str]:
+    """Number and version. Raises BackupError for a service that knows no BACKUP."""
+    ((edition, version),) = ask(
+        "SELECT CAST(SERVERPROPERTY('EngineEdition') AS int), "
+        "CAST(SERVERPROPERTY('ProductVersion') AS nvarchar(60))"
+    )
+    if edition in _WITHOUT_BACKUP:
+        raise BackupError(
+            "This service makes its backups itself and knows no BACKUP.",
+            "Use the backups of the service, for example its restore to a point in time.",
+        )
+    return int(edition), str(version)
+
+
+def _folder_of_backups() -> PurePath:
+    """Where the server writes them. Raises BackupError where that is not configured."""
+    folder: str = settings.BACKUP_SQLSERVER_DIR
+    if not folder:
+        raise BackupError(
+            "SQL Server writes backups to a folder of its own machine, and none is configured.",
+            "Set BACKUP_SQLSERVER_DIR to a folder as the server sees it (.env.example).",
+        )
+    return _on_server(folder)
 
 
 def _files_now(ask: Ask, database: str) -> list[tuple[str, str]]:

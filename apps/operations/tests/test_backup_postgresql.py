@@ -31,6 +31,7 @@ from apps.audit.models import AuditEvent, ERPChangeEvent, EventType
 from apps.ingestion.models import FieldSet
 from apps.operations.backups import archive, postgresql
 from apps.operations.backups.archive import Backup
+from apps.operations.backups.checking import lacks
 from apps.operations.backups.errors import BackupError
 from apps.operations.backups.making import back_up
 from apps.operations.backups.postgresql_tools import Tools, first_error
@@ -342,6 +343,63 @@ def test_what_pg_dump_says_is_told_and_nothing_is_left(
 )
 def test_of_all_that_a_program_says_the_first_error_is_told(words: str, expected: str) -> None:
     assert first_error(words) == expected
+
+
+# --- asked beforehand ----------------------------------------------------------------------------
+
+
+def test_where_programs_and_rights_are_there_nothing_is_missing(
+    database: BaseDatabaseWrapper, tmp_path: Path
+) -> None:
+    assert lacks(tmp_path / "backups") == []
+    assert not (tmp_path / "backups").exists()
+
+
+def test_each_program_that_is_missing_or_too_old_is_told(
+    database: BaseDatabaseWrapper, tmp_path: Path, settings: Any
+) -> None:
+    old = tmp_path / "pg_restore"
+    old.write_text('#!/bin/sh\necho "pg_restore (PostgreSQL) 9.6.24"\n', encoding="utf-8")
+    old.chmod(0o755)
+    settings.BACKUP_POSTGRES_BIN = str(tmp_path)
+    told = [error.message for error in lacks(tmp_path / "backups")]
+    assert [message.split()[2] for message in (told[0], told[2])] == ["pg_dump", "psql"]
+    assert "of version 9, older than the server's" in told[1]
+    assert len(told) == 3
+
+
+def test_a_login_that_could_not_replace_everything_is_told_whose_it_is(
+    database: BaseDatabaseWrapper, tmp_path: Path
+) -> None:
+    role = f"weak_{database.settings_dict['NAME']}"
+    execute(f"CREATE ROLE {role} LOGIN")
+    try:
+        execute(f"GRANT USAGE ON SCHEMA public TO {role}")
+        execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+        execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+        execute(f"CREATE TABLE of_its_own (x int); ALTER TABLE of_its_own OWNER TO {role}")
+        database.close()
+        database.settings_dict["OPTIONS"]["assume_role"] = role
+        (error,) = lacks(tmp_path)
+    finally:
+        database.close()
+        del database.settings_dict["OPTIONS"]["assume_role"]
+        execute(f"DROP OWNED BY {role}")
+        execute(f"DROP ROLE {role}")
+    assert "could not restore into the schema public" in error.message
+    assert "may not make tables" in error.message
+    assert "po_poline" in error.message
+    assert "of_its_own" not in error.message
+    assert "OWNER TO" in error.remedy
+
+
+def test_an_instance_that_may_only_read_could_not_restore(
+    database: BaseDatabaseWrapper, tmp_path: Path
+) -> None:
+    database.close()
+    database.settings_dict["OPTIONS"]["options"] = "-c default_transaction_read_only=on"
+    (error,) = lacks(tmp_path)
+    assert "may only read its database" in error.message
 
 
 # --- refused, and nothing changed -----------------------------------------------------------------

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlglot
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -255,6 +256,54 @@ def test_what_the_server_refuses_is_told_with_the_rights_it_wants(
         sqlserver.back_up(connection, draft)
     assert "db_backupoperator" in caught.value.remedy
     assert "CREATE ANY DATABASE" in caught.value.remedy
+
+
+# --- asked beforehand ----------------------------------------------------------------------------
+
+
+def missing(connection: BaseDatabaseWrapper, tmp_path: Path) -> list[BackupError]:
+    return list(sqlserver.lacks(connection, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("rights", "told", "cures"),
+    [
+        ((1, 1, 1), [], []),
+        ((0, 1, 1), ["may not back up"], ["ALTER ROLE db_backupoperator ADD MEMBER [po]]user];"]),
+        ((1, 0, 1), ["may not read backups"], ["GRANT CREATE ANY DATABASE TO [po]]app];"]),
+        ((1, 1, 0), ["may not restore"], ["ALTER SERVER ROLE dbcreator ADD MEMBER [po]]app];"]),
+        # NULL: the server does not know what was asked about.
+        ((None, 1, 0), ["may not back up", "may not restore"], ["db_backupoperator", "dbcreator"]),
+    ],
+)
+def test_each_right_that_is_missing_is_told_with_the_statement_that_gives_it(
+    server: Server, connection: BaseDatabaseWrapper, tmp_path: Path, settings: Any,
+    rights: tuple[int, ...], told: list[str], cures: list[str],
+) -> None:  # fmt: skip
+    settings.BACKUP_SQLSERVER_DIR = "D:\\Backup"
+    server.answers["SELECT SUSER_SNAME()"] = [("po]app", "po]user", *rights)]
+    found = missing(connection, tmp_path)
+    assert [part in error.message for error, part in zip(found, told, strict=True)] == [
+        True for _ in told
+    ]
+    assert all(cure in error.remedy for error, cure in zip(found, cures, strict=True))
+    # The rights of the database are asked for in the database, and nothing is changed.
+    assert all(said.startswith("po_tracking: SELECT") for said in server.said)
+
+
+def test_a_folder_that_is_not_configured_and_a_service_without_backups_are_told(
+    server: Server, connection: BaseDatabaseWrapper, tmp_path: Path, settings: Any
+) -> None:
+    settings.BACKUP_SQLSERVER_DIR = ""
+    server.answers["SELECT CAST(SERVERPROPERTY('EngineEdition')"] = [(5, "12.0")]
+    first, second = missing(connection, tmp_path)
+    assert "BACKUP_SQLSERVER_DIR" in first.remedy
+    assert "makes its backups itself" in second.message
+
+
+def test_the_question_for_rights_is_understood_by_sql_server() -> None:
+    (statement,) = sqlglot.parse(sqlserver._RIGHTS_NOW, dialect="tsql")
+    assert isinstance(statement, sqlglot.exp.Select)
 
 
 # --- restore --------------------------------------------------------------------------------------

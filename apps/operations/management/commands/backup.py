@@ -7,18 +7,26 @@ The keys of `--json`: path (the folder), data (the file; on SQL Server's own dis
 (null where only the server can see it), sha256 (null there), seconds, made_at, engine, rows
 (object: lines, runs, change_events, audit_events), removed and left (folders of older backups that
 --keep removed, and that it could not remove). If it failed: {status, error}.
+
+`--check` makes nothing: exit code 0 a backup could be made and restored; 1 it could not, and each
+reason is told with its cure; 4 an ingestion is running. Its keys: status (ok or failed), missing
+(list of {message, remedy}).
 """
 
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
-from apps.ingestion.management.output import told
+from apps.ingestion.management.output import EXIT_FAILED, told
+from apps.operations.backups.checking import lacks
+from apps.operations.backups.errors import BackupError
 from apps.operations.backups.making import Made, back_up
 
 
@@ -36,15 +44,42 @@ class Command(BaseCommand):
             "--keep", type=int, metavar="N",
             help="then remove this database's older backups there, but for the newest N",
         )  # fmt: skip
+        parser.add_argument(
+            "--check", action="store_true",
+            help="make nothing; tell whether a backup could be made now, and restored",
+        )  # fmt: skip
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        folder = options["to"] or Path(settings.BACKUP_DIR)
         with told(self, as_json=options["json"]):
-            made = back_up(options["to"] or Path(settings.BACKUP_DIR), keep=options["keep"])
+            if options["check"]:
+                missing = lacks(folder)
+            else:
+                made = back_up(folder, keep=options["keep"])
+        if options["check"]:
+            self._tell_what_is_missing(folder, missing, as_json=options["json"])
+            return
         if options["json"]:
             self.stdout.write(json.dumps(_as_dict(made), ensure_ascii=False))
         else:
             self._tell(made)
+
+    def _tell_what_is_missing(
+        self, folder: Path, missing: Sequence[BackupError], *, as_json: bool
+    ) -> None:
+        """Ends with exit code 1 if anything is."""
+        if as_json:
+            told = [{"message": error.message, "remedy": error.remedy} for error in missing]
+            answer = {"status": "failed" if missing else "ok", "missing": told}
+            self.stdout.write(json.dumps(answer, ensure_ascii=False))
+        elif not missing:
+            self.stdout.write(f"A backup could be made in {folder}, and restored.")
+        else:
+            for error in missing:
+                self.stderr.write(f"{error.message}\n{error.remedy}")
+        if missing:
+            sys.exit(EXIT_FAILED)
 
     def _tell(self, made: Made) -> None:
         manifest = made.backup.manifest
