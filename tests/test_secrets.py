@@ -194,15 +194,35 @@ def test_the_address_of_a_server_that_is_down_is_told_without_its_password(
     _run_all(installation, "(?i)connection refused|could not connect", COMMANDS)
 
 
-@pytest.mark.parametrize("options", ["", "?driver=ODBC%20Driver%20of%20Nobody"])
+@pytest.mark.parametrize("options", ["", "&driver=ODBC%20Driver%20of%20Nobody"])
+@pytest.mark.parametrize(
+    ("whose", "said", "commands"),
+    [
+        ("ERP_DATABASE_URL", "ERP could not be read|driver of the ERP's engine", COMMANDS),
+        (
+            "DATABASE_URL",
+            "application's database (refused|cannot be used)",
+            (*COMMANDS, ["backup"], ["backup", "--check"], ["ingestion_history"]),
+        ),
+    ],
+)
 def test_neither_sql_servers_driver_nor_its_absence_tells_the_password(
-    installation: Installation, options: str
+    installation: Installation,
+    whose: str,
+    said: str,
+    commands: Sequence[list[str]],
+    options: str,
 ) -> None:
     pytest.importorskip("pyodbc", exc_type=ImportError)
-    installation.environment["ERP_DATABASE_URL"] = (
-        f"mssql://{USER}@127.0.0.1:{_closed_port()}/erp{options}"
+    installation.environment[whose] = (
+        f"mssql://{USER}@127.0.0.1:{_closed_port()}/erp?timeout=2{options}"
     )
-    _run_all(installation, "ERP could not be read|driver of the ERP's engine", COMMANDS)
+    _run_all(installation, said, commands)
+    told = "".join(installation.printed)
+    assert "Traceback" not in told
+    assert "fault in PO Tracking" not in told
+    if options:
+        assert told.count("Install the ODBC driver") >= len(commands)
 
 
 @pytest.mark.parametrize("whose", ["ERP_DATABASE_URL", "DATABASE_URL"])

@@ -95,6 +95,9 @@ _PHRASES = {
     "Specified driver could not be loaded": "IM003",
 }
 _PHRASE = re.compile(r"Driver Error: ([^;]+)")
+# The one number that mssql-python's errors need, because the SQLSTATE says no more than that the
+# login failed: the database is not there.
+_DATABASE_MISSING = re.compile(r'Cannot open database "')
 _SQLSTATE = re.compile(r"[0-9A-Z]{5}")
 # pyodbc: "[08S01] [Microsoft]... (10054) (SQLExecDirectW)"; also what stands in messages of jobs.
 _NUMBERS = (
@@ -153,6 +156,8 @@ def codes_of(error: BaseException) -> Codes:
                 phrase = _PHRASE.match(argument)
                 if phrase and phrase[1] in _PHRASES:
                     states.add(_PHRASES[phrase[1]])
+                    if _DATABASE_MISSING.search(argument):
+                        numbers.add(4060)
                 for pattern in _NUMBERS:
                     numbers.update(int(number) for number in pattern.findall(argument))
     return Codes(frozenset(states), frozenset(numbers), frozenset(results))

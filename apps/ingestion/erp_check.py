@@ -11,13 +11,15 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db import Error as AnyDatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Count
 
 from apps.core.bulk import chunks
 from apps.core.clock import business_today
+from apps.core.redaction import first_line
 from apps.ingestion.context import NoProgress, Progress
 from apps.ingestion.custom_columns import erp_fed_slots
 from apps.ingestion.erp import preflight
@@ -109,12 +111,12 @@ class _Check:
                 return
             self._load_what_is_known()
             facts.writable = self._is_writable()
-        except DatabaseError as error:
+        except AnyDatabaseError as error:  # a missing driver is no DatabaseError
             facts.reachable = facts.reachable and facts.migrated is not None
             facts.writable = False if facts.migrated else None
             self._problem(
                 "application",
-                f"The application's database cannot be used: {str(error).strip().splitlines()[0]}",
+                f"The application's database cannot be used: {first_line(error)}",
                 explain_unexpected("application", error).remedy,
             )
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, transaction
+from django.db import Error as AnyDatabaseError
 from django.utils import timezone
 
 from apps.audit import services as audit
@@ -342,15 +343,15 @@ class _Night:
         """Marks the run failed and tells it, unless it is applied already."""
         run = self.run
         connection = connections[DEFAULT_DB_ALIAS]
-        if not connection.in_atomic_block:
-            connection.close_if_unusable_or_obsolete()
         try:
+            if not connection.in_atomic_block:
+                connection.close_if_unusable_or_obsolete()
             with transaction.atomic():
                 if self._was_applied():
                     return
                 self._put_failure(notice)
                 self._record_failure()
-        except DatabaseError:
+        except AnyDatabaseError:  # a missing driver or a refused login is no DatabaseError
             # The database is gone, so only the log can tell.
             logger.exception("The failed run could not be recorded in the database")
             self._put_failure(notice)

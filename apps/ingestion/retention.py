@@ -15,6 +15,7 @@ from apps.audit.models import AuditEvent, EventType
 from apps.ingestion.errors import RunActiveError, UsageError
 from apps.ingestion.lease import Lease
 from apps.ingestion.models import APPLIED, ERPSnapshot, IngestionRun, ReceiptSnapshot, RunStatus
+from apps.ingestion.trouble import is_locked
 
 _ROWS_AT_ONCE = 10_000
 # A process that waits for SQLite's write lock looks again after 0.1 s at the latest.
@@ -97,7 +98,7 @@ def _remove_some(model: type[models.Model], run: int) -> int:
                 return model._default_manager.filter(pk__in=rows).delete()[0]
         except OperationalError as error:
             # SQLite gives up after its time-out, and a large night takes longer to apply.
-            if "locked" not in str(error):
+            if not is_locked(error):
                 raise
             if not _run_is_active():
                 raise RunActiveError(

@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand
-from django.db import DatabaseError
+from django.db import Error as AnyDatabaseError
 from rich.console import Console
 
 from apps.audit.services import Actor
+from apps.core.redaction import first_line
 from apps.ingestion.errors import IngestionError, RunActiveError, UsageError
 from apps.ingestion.trouble import explain_unexpected, refusing_when_locked
 
@@ -55,10 +56,9 @@ def told(command: BaseCommand, *, as_json: bool) -> Iterator[None]:
         _end(command, error, EXIT_ACTIVE, as_json=as_json)
     except IngestionError as error:
         _end(command, error, EXIT_FAILED, as_json=as_json)
-    except DatabaseError as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
+    except AnyDatabaseError as error:  # a missing driver or a refused login is no DatabaseError
         explained = IngestionError(
-            f"The application's database refused: {lines[0]}",
+            f"The application's database refused: {first_line(error)}",
             explain_unexpected("application", error).remedy,
         )
         _end(command, explained, EXIT_FAILED, as_json=as_json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sqlite3
 from typing import Any
 
 import pytest
@@ -152,7 +153,9 @@ def _locked(times: int) -> Any:
     def refuse(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
         if "DELETE FROM" in sql and left[0]:
             left[0] -= 1
-            raise OperationalError("database is locked")
+            said = sqlite3.OperationalError("database is locked")
+            said.sqlite_errorname = "SQLITE_BUSY"
+            raise OperationalError(*said.args) from said
         return execute(sql, params, many, context)
 
     return connection.execute_wrapper(refuse)

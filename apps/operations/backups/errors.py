@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from logging import Logger
 
-from django.db import DatabaseError
+from django.db import Error as AnyDatabaseError
 
 from apps.ingestion.errors import IngestionError, RunActiveError, UsageError
 
@@ -32,6 +32,6 @@ def logged(logger: Logger, what: str) -> Iterator[None]:
     except (UsageError, RunActiveError) as error:
         logger.warning("%s: %s", what, error)
         raise
-    except (IngestionError, DatabaseError) as error:
+    except (IngestionError, AnyDatabaseError) as error:
         logger.error("%s: %s", what, error)
         raise

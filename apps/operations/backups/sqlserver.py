@@ -18,6 +18,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError
+from django.db import Error as AnyDatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from apps.operations.backups.archive import Backup, Draft
@@ -290,5 +291,5 @@ def _size_if_seen(file: str) -> int | None:
 def _explained(what: str) -> Iterator[None]:
     try:
         yield
-    except DatabaseError as error:
+    except AnyDatabaseError as error:  # a login that is refused now is no DatabaseError
         raise BackupError(f"{what}: {str(error).strip()}.", _RIGHTS) from error

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, OperationalError, connections
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
+from django.db import Error as AnyDatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 
@@ -54,7 +55,7 @@ def look_at_database() -> Iterator[Finding]:
     try:
         connection.ensure_connection()
         (version,) = _row(connection, _VERSIONS[connection.vendor])
-    except DatabaseError as trouble:
+    except AnyDatabaseError as trouble:  # a missing driver is no DatabaseError
         yield error(
             f"The application's database cannot be used: {first_line(trouble)}",
             explain_unexpected("application", trouble).remedy,

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import Error as AnyDatabaseError
 
 from apps.ingestion.custom_columns import erp_fed_slots
 from apps.ingestion.erp import preflight
@@ -78,5 +79,5 @@ def _slots() -> dict[str, str]:
         return {}
     try:
         return erp_fed_slots()
-    except DatabaseError:
+    except AnyDatabaseError:  # a missing driver is no DatabaseError
         return {}
