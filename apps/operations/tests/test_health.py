@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +18,7 @@ from django.utils import timezone
 
 from apps.ingestion.lease import Lease
 from apps.ingestion.models import IngestionRun, RunStatus
-from apps.operations import health
+from apps.operations import health, waiting
 from tests.factories import IngestionRunFactory, UserFactory
 
 # A server is asked in a thread of its own, which sees only what is committed.
@@ -127,8 +128,18 @@ def hanging_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]
     monkeypatch.setattr(connections["default"], "vendor", "postgresql")
     yield wakes
     wakes.set()
-    assert health._patience.asking.acquire(timeout=10)
-    health._patience.asking.release()
+    _wait_until_nobody_asks()
+
+
+def _wait_until_nobody_asks() -> None:
+    deadline = time.monotonic() + 10
+    while _askers():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _askers() -> int:
+    return [thread.name for thread in threading.enumerate()].count("healthz")
 
 
 def test_a_server_that_hangs_is_unreachable_within_the_time(
@@ -144,7 +155,7 @@ def test_further_probes_do_not_pile_up_behind_a_server_that_hangs(
 ) -> None:
     for _ in range(5):
         assert probe.get("/healthz").json()["database"] == "unreachable"
-    assert [t.name for t in threading.enumerate()].count("healthz") == 1
+    assert _askers() == 1
 
 
 def test_once_the_server_answers_again_so_does_the_probe(
@@ -156,6 +167,56 @@ def test_once_the_server_answers_again_so_does_the_probe(
     while probe.get("/healthz").status_code != 200:
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_probes_that_come_together_share_one_answer(
+    hanging_server: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "ANSWER_WITHIN_SECONDS", 10)
+    together = threading.Barrier(5)
+
+    def probe() -> health.Health:
+        together.wait(10)
+        return health._asked_in_time()  # other threads have the suite's own engine
+
+    with ThreadPoolExecutor(5) as pool:
+        answers = [pool.submit(probe) for _ in range(5)]
+        time.sleep(0.2)  # by now all of them wait, and one has asked
+        assert _askers() == 1
+        hanging_server.set()
+        assert [answer.result(10).status for answer in answers] == ["ok"] * 5
+
+
+@pytest.mark.parametrize("error", [OperationalError("link lost"), RuntimeError("a bug")])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_connection_that_cannot_be_closed_does_not_stop_the_next_answer(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse() -> None:
+        raise error
+
+    monkeypatch.setattr(connections["default"], "vendor", "postgresql")
+    monkeypatch.setattr(health, "look", lambda: health.Health(status="ok", database="ok"))
+    with monkeypatch.context() as broken:
+        broken.setattr(connections, "close_all", refuse)
+        assert health.health().status == "ok"
+        _wait_until_nobody_asks()
+    assert health.health().status == "ok"
+    _wait_until_nobody_asks()
+
+
+def test_a_question_that_was_never_answered_is_asked_again_after_a_while(
+    hanging_server: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert health.health() == health.UNREACHABLE
+    monkeypatch.setattr(health, "look", lambda: health.Health(status="ok", database="ok"))
+    assert health.health() == health.UNREACHABLE, "the first question is still waited for"
+    monkeypatch.setattr(waiting, "GIVEN_UP_AFTER_SECONDS", 0.0)
+    assert health.health().status == "ok", "nobody asked again"
+    # The answer that comes late at last disturbs nobody.
+    hanging_server.set()
+    _wait_until_nobody_asks()
+    assert health.health().status == "ok"
 
 
 def test_the_number_of_queries_does_not_grow(
