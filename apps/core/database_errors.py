@@ -15,6 +15,9 @@ from dataclasses import dataclass
 # Error Codes"; SQL Server, "Database Engine events and errors"; Azure SQL, "Troubleshoot transient
 # connection errors"; Windows Sockets error codes, which SQL Server's drivers hand on; SQLite,
 # "Result and Error Codes". A SQLSTATE that ends in "..." stands for its class.
+#
+# Not among them, because somebody has to act first: 17142, an administrator has paused the server
+# (MSSQLSERVER_17142); 978, the replica takes only connections with the intent to read.
 TRANSIENT: tuple[tuple[str | int, str], ...] = (
     ("08...", "ODBC, PostgreSQL: the connection could not be made, or was lost"),
     ("40001", "ODBC, PostgreSQL, SQL Server: serialization failure, deadlock victim"),
@@ -32,12 +35,20 @@ TRANSIENT: tuple[tuple[str | int, str], ...] = (
     (64, "Windows: the network name is no longer available"),
     (121, "Windows: the semaphore time-out has expired"),
     (233, "SQL Server: no process is on the other end of the pipe"),
+    (596, "SQL Server: the session was ended, as by a failover or a restore"),
+    (921, "SQL Server: the database has not been recovered yet"),
+    (922, "SQL Server: the database is being recovered"),
+    (927, "SQL Server: the database is in the middle of a restore"),
+    (976, "SQL Server: the replica cannot be queried now, as while it is not connected"),
+    (983, "SQL Server: the replica is neither primary nor secondary now, as during a failover"),
     (1204, "SQL Server: no locks are left"),
     (1205, "SQL Server: deadlock victim"),
     (1222, "SQL Server: lock request time-out"),
     (3953, "SQL Server: the database is being recovered, no snapshot yet"),
     (3960, "SQL Server: snapshot transaction aborted by an update conflict"),
     (3961, "SQL Server: snapshot transaction failed, the table is being altered"),
+    (4221, "Azure SQL, SQL Server: the secondary replica still lacks row versions"),
+    (6005, "SQL Server: it is shutting down"),
     (10053, "Windows Sockets: the connection was aborted by this machine"),
     (10054, "Windows Sockets: the connection was reset by the server"),
     (10060, "Windows Sockets: the server did not answer in time"),
@@ -45,6 +56,7 @@ TRANSIENT: tuple[tuple[str | int, str], ...] = (
     (10928, "Azure SQL: the limit of workers is reached"),
     (10929, "Azure SQL: the server is too busy"),
     (11001, "Windows Sockets: the host is not known"),
+    (18401, "SQL Server: it upgrades its own scripts and lets only administrators in"),
     (20003, "FreeTDS: the connection timed out"),
     (20006, "FreeTDS: writing to the server failed"),
     (20009, "FreeTDS: the server is unavailable or does not exist"),
@@ -71,6 +83,8 @@ LOADING_CURE = (
     "Ubuntu, as root: apt-get install libodbc2 libltdl7"
 )
 
+# The database takes nobody in for the moment. The server says that the login failed as well.
+_CLOSED = frozenset({921, 922, 927, 976, 983, 4221, 18401})
 # The engine ended our transaction in favour of another one; PostgreSQL and SQL Server.
 _CONFLICTS = frozenset({"40001", "40P01", 1205, 3960})
 
@@ -128,6 +142,11 @@ class Codes:
             or not _TRANSIENT_NUMBERS.isdisjoint(self.numbers)
             or any(result.startswith(_TRANSIENT_RESULTS) for result in self.results)
         )
+
+    @property
+    def closed_for_now(self) -> bool:
+        """Whether the database takes nobody in for the moment, whatever else is said of a login."""
+        return not _CLOSED.isdisjoint(self.numbers)
 
     @property
     def conflict(self) -> bool:

@@ -108,6 +108,8 @@ def explain(error: Exception) -> ErpError:
     codes = codes_of(error)
     text = str(error)
     message = f"The ERP could not be read: {_first_line(error)}"
+    if codes.closed_for_now:
+        return TransientErpError(message, _TRANSIENT_CURE)
     # Codes are certain, words are not: those decide only where no code does.
     by_code = [c for c in _CURES if c.states & codes.states or c.numbers & codes.numbers]
     if by_code:

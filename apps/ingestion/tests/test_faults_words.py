@@ -93,6 +93,48 @@ TRANSIENT = {
         "42000",
         f"[42000] {_SERVER}Database 'erp' on server 'x' is not currently available. (40613) (SQLExecDirectW)",
     ),
+    "pyodbc: session killed, as in a failover": raised(
+        "HY000",
+        f"[HY000] {_SERVER}Cannot continue the execution because the session is in the kill state. (596) (SQLFetch)",
+    ),
+    "pyodbc: shutting down": raised(
+        "42000", f"[42000] {_SERVER}SHUTDOWN is in progress. (6005) (SQLExecDirectW)"
+    ),
+    "pyodbc: not recovered yet": raised(
+        "42000",
+        f"[42000] {_SERVER}Database 'erp' has not been recovered yet. Wait and try again. (921) (SQLExecDirectW)",
+    ),
+    "pyodbc: being recovered, where the login is refused as well": raised(
+        "42000",
+        f"[42000] {_SERVER}Database 'erp' is being recovered. Waiting until recovery is finished. (922) "
+        f'(SQLDriverConnect); [42000] {_SERVER}Cannot open database "erp" requested by the login. The login '
+        f"failed. (4060); [28000] {_SERVER}Login failed for user 'reader'. (18456)",
+    ),
+    "pyodbc: being restored": raised(
+        "42000",
+        f"[42000] {_SERVER}Database 'erp' cannot be opened. It is in the middle of a restore. (927) "
+        f'(SQLDriverConnect); [42000] {_SERVER}Cannot open database "erp" requested by the login. (4060)',
+    ),
+    "pyodbc: replica changes its role": raised(
+        "42000",
+        f"[42000] {_SERVER}Unable to access availability database 'erp' because the database replica is not in "
+        "the PRIMARY or SECONDARY role. Try the operation again later. (983) (SQLDriverConnect)",
+    ),
+    "pyodbc: replica is behind": raised(
+        "42000",
+        f"[42000] {_SERVER}The target database, 'erp', is participating in an availability group and is "
+        "currently not accessible for queries. (976) (SQLDriverConnect)",
+    ),
+    "pyodbc: replica lacks versions": raised(
+        "42000",
+        f"[42000] {_SERVER}Login to read-secondary failed due to long wait on "
+        "'HADR_DATABASE_WAIT_FOR_TRANSITION_TO_VERSIONING'. (4221) (SQLDriverConnect)",
+    ),
+    "pyodbc: upgrading its scripts": raised(
+        "28000",
+        f"[28000] {_SERVER}Login failed for user 'reader'. Reason: Server is in script upgrade mode. Only "
+        "administrator can connect at this time. (18401) (SQLDriverConnect)",
+    ),
     "mssql-python: deadlock": raised(
         f"Driver Error: Serialization failure; DDBC Error: {DEADLOCK}"
     ),
@@ -134,6 +176,23 @@ FATAL = {
             f"{_SERVER}Login failed for user 'reader'."
         ),
         PASSWORD,
+    ),
+    "pyodbc: paused by an administrator": (
+        raised(
+            "42000",
+            f"[42000] {_SERVER}SQL Server service has been paused. No new connections will be allowed. (17142) "
+            "(SQLDriverConnect)",
+        ),
+        "check_erp",
+    ),
+    "pyodbc: a replica that only takes the intent to read": (
+        raised(
+            "42000",
+            f"[42000] {_SERVER}The target database ('erp') is in an availability group and is currently "
+            "accessible for connections when the application intent is set to read only. (978) "
+            "(SQLDriverConnect)",
+        ),
+        "check_erp",
     ),
     "psycopg: table": (raised('relation "orders" does not exist', sqlstate="42P01"), TABLE),
     "pyodbc: table": (

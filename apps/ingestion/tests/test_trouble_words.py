@@ -194,6 +194,21 @@ CAUSES = {
         ),
         "passes by itself",
     ),
+    "pyodbc: being recovered": (
+        raised(
+            "42000",
+            f"[42000] {_SERVER}Database 'po' is being recovered. (922) (SQLDriverConnect); [28000] {_SERVER}Login failed for user 'po'. (18456)",
+        ),
+        "passes by itself",
+    ),
+    "pyodbc: upgrading its scripts": (
+        raised(
+            "28000",
+            f"[28000] {_SERVER}Login failed for user 'po'. Reason: Server is in script upgrade mode. (18401) (SQLDriverConnect)",
+            kind=InterfaceError,
+        ),
+        "passes by itself",
+    ),
     "something new": (raised("syntax error at or near"), "ingestion.log"),
 }
 
