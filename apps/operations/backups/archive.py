@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -20,15 +21,17 @@ import time
 import tomllib
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from django.conf import settings
 
 from apps.operations.backups.errors import BackupError
+
+logger = logging.getLogger(__name__)
 
 PRODUCT = "PO Tracking"
 FORMAT = 1
@@ -87,10 +90,10 @@ class Backup:
 
 @dataclass(frozen=True)
 class Pruned:
-    """Older backups that went, and those whose data only the server could remove."""
+    """Older backups that went, and those that could not be removed."""
 
     removed: list[str]
-    left: list[str]
+    left: dict[str, str]  # folder -> why, and what to do
 
 
 class Draft:
@@ -169,14 +172,44 @@ def newest(folder: Path, *, database: str) -> Backup | None:
 def prune(folder: Path, *, database: str, keep: int) -> Pruned:
     """Removes this database's whole backups in the folder but for the newest `keep`.
 
-    Whatever else is there stays: other people's files, and backups of other installations.
+    Whatever else is there stays: other people's files, and backups of other installations. One
+    that cannot be removed stays too, and is told; by now there is a new backup in any case.
     """
     removed: list[str] = []
-    left: list[str] = []
-    with _explained(folder):
-        for old in _backups_in(folder, database)[:-keep]:
-            (removed if _remove(old) else left).append(str(old.folder))
+    left: dict[str, str] = {}
+    try:
+        old = _backups_in(folder, database)[:-keep]
+    except OSError as error:
+        return Pruned([], {str(folder): _in_words(_refused(error, folder))})
+    for backup in old:
+        try:
+            why = _remove(backup)
+        except FileNotFoundError:
+            continue  # another backup removes old ones at the same time
+        except OSError as error:
+            why = _in_words(_refused(error, backup.folder))
+        if why:
+            left[str(backup.folder)] = why
+        else:
+            removed.append(str(backup.folder))
     return Pruned(removed, left)
+
+
+def on_server(folder: str) -> PurePath:
+    """A folder in the manner of the server's system, which need not be ours."""
+    is_windows = "\\" in folder or folder[1:2] == ":"
+    return PureWindowsPath(folder) if is_windows else PurePosixPath(folder)
+
+
+def data_on_server(name: str) -> PurePath:
+    """What SQL Server writes for a backup of this name. Raises BackupError without a folder."""
+    folder: str = settings.BACKUP_SQLSERVER_DIR
+    if not folder:
+        raise BackupError(
+            "SQL Server writes backups to a folder of its own machine, and none is configured.",
+            "Set BACKUP_SQLSERVER_DIR to a folder as the server sees it (.env.example).",
+        )
+    return on_server(folder) / f"{name}.bak"
 
 
 def ensure_writable(folder: Path) -> None:
@@ -244,27 +277,63 @@ def _backups_in(folder: Path, database: str) -> list[Backup]:
     return found
 
 
-def _remove(backup: Backup) -> bool:
-    """False where the data are on a disk that only the server sees."""
-    if backup.manifest.data_is_on_server:
-        data = Path(backup.manifest.data)
-        if not data.is_file():
-            return False
-        data.unlink()
+def _remove(backup: Backup) -> str:
+    """Why it stays; empty if it is gone. Raises OSError, and then it is as it was."""
+    data, why = _data_to_remove(backup)
+    if why:
+        return why
     # Renamed first: half a removed backup must not be taken for a whole one.
     doomed = backup.folder.rename(backup.folder.with_name(backup.folder.name + _PARTIAL))
-    shutil.rmtree(doomed)
-    return True
+    try:
+        if data is not None:
+            data.unlink()
+    except OSError:
+        doomed.rename(backup.folder)
+        raise
+    with suppress(FileNotFoundError):  # another backup takes it for what a killed one left
+        shutil.rmtree(doomed)
+    return ""
+
+
+def _data_to_remove(backup: Backup) -> tuple[Path | None, str]:
+    """The file outside of the folder, if there is one, or why it must not or cannot be removed.
+
+    A manifest is a file like any other, and names a path; only what a backup of this name would
+    have written is ours.
+    """
+    if not backup.manifest.data_is_on_server:
+        return None, ""
+    data = backup.manifest.data
+    try:
+        expected = data_on_server(backup.folder.name)
+    except BackupError as error:
+        return None, _in_words(error)
+    if type(expected)(data) != expected:
+        return None, (
+            f"Its manifest names {data}, which is not {expected} (BACKUP_SQLSERVER_DIR): look "
+            "there, and remove both yourself."
+        )
+    if not Path(data).is_file():
+        return None, (
+            "Its data are on the server's disk, which this machine does not see: remove "
+            f"{data} there, then this folder."
+        )
+    return Path(data), ""
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """What backups left that were killed."""
+    """What backups left that were killed. What cannot be removed stays in nobody's way."""
     for path in folder.iterdir():
         if not (path.name.endswith(_PARTIAL) and _NAME.fullmatch(path.name[: -len(_PARTIAL)])):
             continue
-        touched = max(file.stat().st_mtime for file in (path, *path.iterdir()))
-        if time.time() - touched > _ABANDONED_AFTER_SECONDS:
-            shutil.rmtree(path)
+        try:
+            touched = max(file.stat().st_mtime for file in (path, *path.iterdir()))
+            if time.time() - touched > _ABANDONED_AFTER_SECONDS:
+                shutil.rmtree(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # another backup is at work here, or it is none
+        except OSError as error:
+            logger.warning("What a killed backup left cannot be removed: %s", error)
 
 
 def _nearest(folder: Path) -> Path:
@@ -308,6 +377,10 @@ def _explained(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise _refused(error, folder) from error
+
+
+def _in_words(error: BackupError) -> str:
+    return f"{error.message} {error.remedy}"
 
 
 def _refused(error: OSError, folder: Path) -> BackupError:

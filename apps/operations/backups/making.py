@@ -33,16 +33,26 @@ def back_up(folder: Path, *, keep: int | None = None) -> Made:
     """Makes a backup in the folder, checks it, and keeps only the newest `keep` if told to.
 
     Changes nothing in the database, and may run while an ingestion applies its night. Raises
-    UsageError, BackupError, or the engine's DatabaseError; then there is no new backup.
+    UsageError, BackupError, or the engine's database error; then there is no new backup. An older
+    one that cannot be removed is no such failure: it is told in what comes back.
     """
+    started = time.perf_counter()
     with logged(logger, "No backup was made"):
         if keep is not None and keep < 1:
             raise UsageError(f"{keep} is too few backups to keep.", "Keep at least the new one.")
-        return _made(folder, keep)
+        backup = _made(folder)
+    seconds = round(time.perf_counter() - started, 3)
+    logger.info("Backup made: %s, %s bytes, %.1f s", backup.folder, backup.manifest.bytes, seconds)
+    pruned = Pruned([], {})
+    if keep is not None:
+        pruned = archive.prune(backup.folder.parent, database=backup.manifest.database, keep=keep)
+        logger.info("Older backups removed: %s", pruned.removed)
+        for left, why in pruned.left.items():
+            logger.warning("An older backup was not removed: %s. %s", left, why)
+    return Made(backup, pruned, seconds)
 
 
-def _made(folder: Path, keep: int | None) -> Made:
-    started = time.perf_counter()
+def _made(folder: Path) -> Backup:
     connection = connections[DEFAULT_DB_ALIAS]
     engine = engine_of(connection)
     ensure_there_is_something(connection, engine)
@@ -50,7 +60,7 @@ def _made(folder: Path, keep: int | None) -> Made:
     folder = folder.absolute()
     with archive.draft(folder) as draft:
         copy = engine.back_up(connection, draft)
-        backup = draft.complete(
+        return draft.complete(
             archive.Manifest(
                 product=archive.PRODUCT,
                 format=archive.FORMAT,
@@ -68,13 +78,6 @@ def _made(folder: Path, keep: int | None) -> Made:
                 sha256=copy.sha256,
             )
         )
-    seconds = time.perf_counter() - started
-    logger.info("Backup made: %s, %s bytes, %.1f s", backup.folder, copy.bytes, seconds)
-    pruned = Pruned([], [])
-    if keep is not None:
-        pruned = archive.prune(folder, database=backup.manifest.database, keep=keep)
-        logger.info("Older backups removed: %s; left: %s", pruned.removed, pruned.left)
-    return Made(backup, pruned, round(seconds, 3))
 
 
 def ensure_there_is_something(connection: BaseDatabaseWrapper, engine: Engine) -> None:

@@ -13,15 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.db import DatabaseError
 from django.db import Error as AnyDatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from apps.operations.backups.archive import Backup, Draft
+from apps.operations.backups.archive import Backup, Draft, data_on_server, on_server
 from apps.operations.backups.content import Ask, asking, content_of
 from apps.operations.backups.copy import Copy
 from apps.operations.backups.errors import BackupError, refusals
@@ -72,7 +71,7 @@ def is_damage(error: DatabaseError) -> bool:
 
 def back_up(connection: BaseDatabaseWrapper, draft: Draft) -> Copy:
     """Has the server write and read again a backup. Raises BackupError."""
-    file = str(_folder_of_backups() / f"{draft.name}.bak")
+    file = str(data_on_server(draft.name))
     with (
         _explained(f"SQL Server did not write the backup {file}"),
         _session(connection, _database(connection)) as ask,
@@ -119,7 +118,7 @@ def restore(connection: BaseDatabaseWrapper, backup: Backup) -> None:
 def lacks(connection: BaseDatabaseWrapper, folder: Path) -> Iterator[BackupError]:
     """A folder on the server, and rights. Whether the server's own account may write the folder
     only a backup can tell."""
-    yield from refusals(_folder_of_backups)
+    yield from refusals(lambda: data_on_server("any"))
     with _session(connection, _database(connection)) as ask:
         try:
             _edition(ask)
@@ -191,7 +190,7 @@ def placements(
     for number, (name, kind) in enumerate(stored):
         is_log = kind == "L"
         here = free["L" if is_log else "D"]
-        new = _on_server(folders[is_log]) / f"{stem}_{number}.{'ldf' if is_log else 'mdf'}"
+        new = on_server(folders[is_log]) / f"{stem}_{number}.{'ldf' if is_log else 'mdf'}"
         places.append((name, here.pop(0) if here else str(new)))
     return places
 
@@ -244,17 +243,6 @@ def _edition(ask: Ask) -> tuple[int, str]:
     return int(edition), str(version)
 
 
-def _folder_of_backups() -> PurePath:
-    """Where the server writes them. Raises BackupError where that is not configured."""
-    folder: str = settings.BACKUP_SQLSERVER_DIR
-    if not folder:
-        raise BackupError(
-            "SQL Server writes backups to a folder of its own machine, and none is configured.",
-            "Set BACKUP_SQLSERVER_DIR to a folder as the server sees it (.env.example).",
-        )
-    return _on_server(folder)
-
-
 def _files_now(ask: Ask, database: str) -> list[tuple[str, str]]:
     rows = ask(
         "SELECT physical_name, CASE type WHEN 1 THEN 'L' ELSE 'D' END FROM sys.master_files "  # noqa: S608  # quoted
@@ -269,12 +257,6 @@ def _folders(ask: Ask) -> tuple[str, str]:
         "CAST(SERVERPROPERTY('InstanceDefaultLogPath') AS nvarchar(4000))"
     )
     return str(data), str(log)
-
-
-def _on_server(folder: str) -> PurePath:
-    """A folder in the manner of the server's system, which need not be ours."""
-    is_windows = "\\" in folder or folder[1:2] == ":"
-    return PureWindowsPath(folder) if is_windows else PurePosixPath(folder)
 
 
 def _database(connection: BaseDatabaseWrapper) -> str:

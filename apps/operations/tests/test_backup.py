@@ -340,6 +340,91 @@ def test_keeping_less_than_the_new_one_is_refused(
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_an_older_backup_that_cannot_be_removed_is_told_and_the_new_one_counts(
+    database: BaseDatabaseWrapper,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    arguments: list[str],
+) -> None:
+    stays, goes = (back_up(folder).backup.folder for _ in range(2))
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if path == stays:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    caplog.clear()
+    code, printed, errors = command("--to", str(folder), "--keep", "1", *arguments)
+    assert code == 0
+    assert "No backup was made" not in caplog.text
+    (told,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert str(stays) in told.getMessage()
+    assert stays.exists()
+    assert not goes.exists(), "one that stays must not keep the others"
+    if arguments:
+        answer = json.loads(printed)
+        assert (answer["removed"], answer["left"]) == ([str(goes)], [str(stays)])
+        assert Path(answer["path"]).is_dir()
+    else:
+        assert Path(printed.splitlines()[0]).is_dir()
+        assert f"Not removed: {stays}. {stays} cannot be used: Permission denied." in errors
+
+
+def test_remains_that_cannot_be_removed_do_not_keep_a_backup_from_being_made(
+    database: BaseDatabaseWrapper, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remains = folder / "po-tracking-20260101T000000.000Z.partial"
+    remains.mkdir(parents=True)
+    os.utime(remains, (0, 0))
+    rmtree = shutil.rmtree
+
+    def refuse(path: Path, **options: Any) -> None:
+        if path == remains:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        rmtree(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    assert back_up(folder).backup.folder.is_dir()
+
+
+def test_another_backup_that_removes_the_same_ones_does_not_disturb(
+    database: BaseDatabaseWrapper, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = [back_up(folder).backup.folder for _ in range(2)]
+    remove = archive._remove
+
+    def too_late(backup: archive.Backup) -> str:
+        shutil.rmtree(old[0], ignore_errors=True)  # the other one was faster
+        return remove(backup)
+
+    monkeypatch.setattr(archive, "_remove", too_late)
+    pruned = back_up(folder, keep=1).pruned
+    assert pruned == archive.Pruned(removed=[str(old[1])], left={})
+
+
+def test_what_vanishes_while_remains_are_looked_for_does_not_disturb(
+    database: BaseDatabaseWrapper, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.mkdir()
+    (folder / "po-tracking-20260101T000000.000Z.partial").touch()  # no folder at all
+    vanishing = folder / "po-tracking-20260102T000000.000Z.partial"
+    vanishing.mkdir()
+    stat_of = Path.stat
+
+    def vanish(path: Path, **options: Any) -> os.stat_result:
+        if path == vanishing and vanishing in list(folder.iterdir()):
+            vanishing.rmdir()
+        return stat_of(path, **options)
+
+    monkeypatch.setattr(Path, "stat", vanish)
+    assert back_up(folder).backup.folder.is_dir()
+    assert not vanishing.exists()
+
+
 def test_what_is_not_provably_its_own_is_never_removed(
     database: BaseDatabaseWrapper, folder: Path
 ) -> None:

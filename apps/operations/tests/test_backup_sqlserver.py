@@ -409,9 +409,12 @@ def test_every_result_is_read_because_errors_come_last(
 # --- what is on the server's disk -----------------------------------------------------------------
 
 
-def _keep_one(tmp_path: Path, data: Path) -> archive.Pruned:
-    """Two backups, of which one has these data; only the newer is kept."""
-    for made in ("po-tracking-20260101T000000.000Z", "po-tracking-20260102T000000.000Z"):
+OLDER = "po-tracking-20260101T000000.000Z"
+
+
+def _keep_one(tmp_path: Path, data: Path | str) -> archive.Pruned:
+    """Two backups with these data; only the newer is kept."""
+    for made in (OLDER, "po-tracking-20260102T000000.000Z"):
         (tmp_path / made).mkdir()
         manifest = {**vars(backup_of(tmp_path).manifest), "data": str(data)}
         (tmp_path / made / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
@@ -419,17 +422,40 @@ def _keep_one(tmp_path: Path, data: Path) -> archive.Pruned:
 
 
 def test_an_older_backup_whose_file_this_machine_does_not_see_is_left_and_told(
-    tmp_path: Path,
+    tmp_path: Path, settings: Any
 ) -> None:
-    pruned = _keep_one(tmp_path, tmp_path / "not here.bak")
+    settings.BACKUP_SQLSERVER_DIR = str(tmp_path)
+    pruned = _keep_one(tmp_path, tmp_path / f"{OLDER}.bak")
     assert pruned.removed == []
-    assert pruned.left == [str(tmp_path / "po-tracking-20260101T000000.000Z")]
+    ((folder, why),) = pruned.left.items()
+    assert folder == str(tmp_path / OLDER)
+    assert "which this machine does not see" in why
     assert len(list(tmp_path.glob("*Z"))) == 2
 
 
-def test_an_older_backup_whose_file_this_machine_sees_goes_with_its_file(tmp_path: Path) -> None:
-    (tmp_path / "a.bak").touch()
-    pruned = _keep_one(tmp_path, tmp_path / "a.bak")
-    assert pruned.removed == [str(tmp_path / "po-tracking-20260101T000000.000Z")]
-    assert not (tmp_path / "a.bak").exists()
+def test_an_older_backup_whose_file_this_machine_sees_goes_with_its_file(
+    tmp_path: Path, settings: Any
+) -> None:
+    settings.BACKUP_SQLSERVER_DIR = str(tmp_path)
+    (tmp_path / f"{OLDER}.bak").touch()
+    pruned = _keep_one(tmp_path, tmp_path / f"{OLDER}.bak")
+    assert pruned == archive.Pruned(removed=[str(tmp_path / OLDER)], left={})
+    assert not (tmp_path / f"{OLDER}.bak").exists()
     assert len(list(tmp_path.glob("*Z"))) == 1
+
+
+@pytest.mark.parametrize("name", ["payroll.bak", f"elsewhere/{OLDER}.bak", f"x/../{OLDER}.bak"])
+@pytest.mark.parametrize("folder", ["", "here"])
+def test_no_other_file_is_removed_whatever_a_manifest_names(
+    tmp_path: Path, settings: Any, name: str, folder: str
+) -> None:
+    settings.BACKUP_SQLSERVER_DIR = folder and str(tmp_path)
+    for each in ("x", "elsewhere"):
+        (tmp_path / each).mkdir()
+    file = tmp_path / name
+    file.touch()
+    pruned = _keep_one(tmp_path, f"{tmp_path}/{name}")
+    assert pruned.removed == []
+    assert "BACKUP_SQLSERVER_DIR" in pruned.left[str(tmp_path / OLDER)]
+    assert file.exists()
+    assert (tmp_path / OLDER).exists()

@@ -1,7 +1,7 @@
 """Makes a backup of the application's database; may run at any time, also beside an ingestion.
 
-Prints the folder of the new backup. Exit codes: 0 the backup is made and checked; 1 it is not, and
-nothing of it is left; 2 wrong usage.
+Prints the folder of the new backup. Exit codes: 0 the backup is made and checked, also where an
+older one could not be removed, which is told; 1 it is not made; 2 wrong usage.
 
 The keys of `--json`: path (the folder), data (the file; on SQL Server's own disk there), bytes
 (null where only the server can see it), sha256 (null there), seconds, made_at, engine, rows
@@ -93,11 +93,8 @@ class Command(BaseCommand):
             self.stdout.write(f"The data are on the server's disk: {manifest.data}")
         if made.pruned.removed:
             self.stdout.write(f"Removed {len(made.pruned.removed):,} older backup(s).")
-        for left in made.pruned.left:
-            self.stderr.write(
-                f"Not removed: {left}. Its data are on the server's disk, which this machine does "
-                "not see: remove the file there, then this folder."
-            )
+        for left, why in made.pruned.left.items():
+            self.stderr.write(f"Not removed: {left}. {why}")
 
 
 def _as_dict(made: Made) -> dict[str, Any]:
@@ -112,5 +109,5 @@ def _as_dict(made: Made) -> dict[str, Any]:
         "engine": manifest.engine,
         "rows": manifest.rows,
         "removed": made.pruned.removed,
-        "left": made.pruned.left,
+        "left": list(made.pruned.left),
     }
