@@ -29,6 +29,7 @@ from typing import Any
 
 from django.conf import settings
 
+from apps.operations.backups.content import Content
 from apps.operations.backups.errors import BackupError
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,11 @@ class Backup:
     def data(self) -> Path:
         """The data file, where it stands beside the manifest."""
         return self.folder / self.manifest.data
+
+    @property
+    def content(self) -> Content:
+        """What it holds, as its manifest tells."""
+        return Content(migrations=self.manifest.migrations, rows=self.manifest.rows)
 
     def ensure_undamaged(self) -> None:
         """Compares the data with the manifest. Raises BackupError."""

@@ -35,6 +35,17 @@ class Content:
     migrations: dict[str, str]  # app -> its last applied migration
     rows: dict[str, int]  # by the names in COUNTED
 
+    def lacks(self, told: Content, *, more_is_fine: bool) -> str:
+        """What is not as it was told, in words; empty if all is there."""
+        wrong = [
+            f"{name} {self.rows[name]:,} instead of {rows:,}"
+            for name, rows in told.rows.items()
+            if self.rows[name] < rows or (self.rows[name] > rows and not more_is_fine)
+        ]
+        if self.migrations != told.migrations:
+            wrong.append("its migrations differ")
+        return "; ".join(wrong)
+
 
 def content_of(ask: Ask) -> Content:
     """Counts. Raises the engine's error where a table is not there."""

@@ -3,7 +3,9 @@
 1. The backup: its manifest, its checksum, its engine, and whether this version knows its tables.
 2. The target: nothing is running on it, and nothing in it would be missed, or `force` was given.
 3. The engine replaces the content; SQLite and PostgreSQL in one transaction.
-4. What is there now is counted and compared, and history must be append-only again.
+4. What is there now is counted and compared, and history must be append-only again. There may be
+   more by then: a service that was not stopped goes on as soon as the restore is committed.
+   SQLite and PostgreSQL have counted exactly before that.
 5. The restore itself becomes a part of the history that it has brought back.
 """
 
@@ -77,7 +79,7 @@ def _restored(path: Path, *, force: bool, actor: Actor) -> Restored:
     engine.restore(connection, backup)
     connection.close()
 
-    _ensure_it_arrived(connection, backup.manifest)
+    _ensure_it_arrived(connection, backup)
     restored = Restored(backup, replaced, must_migrate=_has_pending_migrations(connection))
     _ensure_append_only(connection, restored)
     if not restored.must_migrate:  # else the tables are not those that this version writes
@@ -134,17 +136,11 @@ def _not_empty(replaced: dict[str, int]) -> UsageError:
     )
 
 
-def _ensure_it_arrived(connection: BaseDatabaseWrapper, manifest: Manifest) -> None:
-    found = content_of(asking(connection))
-    lacking = [
-        f"{name} {found.rows[name]:,} instead of {rows:,}"
-        for name, rows in manifest.rows.items()
-        if (found.rows[name] != rows if manifest.rows_are_exact else found.rows[name] < rows)
-    ]
-    if lacking or found.migrations != manifest.migrations:
+def _ensure_it_arrived(connection: BaseDatabaseWrapper, backup: Backup) -> None:
+    lacking = content_of(asking(connection)).lacks(backup.content, more_is_fine=True)
+    if lacking:
         raise BackupError(
-            "The database does not hold what the backup holds: "
-            f"{'; '.join(lacking) or 'its migrations differ'}.",
+            f"The database does not hold what the backup holds: {lacking}.",
             "Do not work with it. Restore again with --force, or use an older backup.",
         )
 

@@ -95,7 +95,10 @@ def restore(connection: BaseDatabaseWrapper, backup: Backup) -> None:
         # Immutable: nothing is written beside the backup, which may be on a read-only disk.
         closing(sqlite3.connect(_uri(backup.data, "immutable=1"), uri=True)) as source,
     ):
-        damage = _damage_of(source)
+        # Counted here because the target may be written by others as soon as it is restored.
+        damage = _damage_of(source) or content_of(lambda sql: source.execute(sql).fetchall()).lacks(
+            backup.content, more_is_fine=False
+        )
         if damage:
             raise BackupError(
                 f"The backup in {backup.folder} is damaged: {damage}.", "Use an older backup."

@@ -36,7 +36,7 @@ from apps.operations.tests.own_database import (
 )
 from apps.po.models import Supplier
 from po_tracking.databases import application_database
-from tests.factories import A_MOMENT
+from tests.factories import A_MOMENT, AuditEventFactory
 
 
 @pytest.fixture
@@ -197,6 +197,39 @@ def test_whoever_has_the_file_open_sees_what_was_restored(
         assert server.execute(count).fetchone() == before
 
 
+def test_a_service_that_writes_right_after_the_restore_makes_it_no_failure(
+    backup: Backup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restore = sqlite.restore
+
+    def then_somebody_works(connection: BaseDatabaseWrapper, restored: Backup) -> None:
+        restore(connection, restored)
+        AuditEventFactory.create(reason="beside the restore")
+        connection.close()
+
+    monkeypatch.setattr(sqlite, "restore", then_somebody_works)
+    code, _, errors = command(str(backup.folder), "--force")
+    assert (code, errors) == (0, "")
+    assert AuditEvent.objects.filter(reason="beside the restore").exists()
+
+
+def test_rows_that_are_missing_afterwards_are_told(
+    backup: Backup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restore = sqlite.restore
+
+    def then_lines_are_lost(connection: BaseDatabaseWrapper, restored: Backup) -> None:
+        restore(connection, restored)
+        with closing(sqlite3.connect(connection.settings_dict["NAME"])) as other:
+            other.execute("DELETE FROM po_poline WHERE id = (SELECT MAX(id) FROM po_poline)")
+            other.commit()
+
+    monkeypatch.setattr(sqlite, "restore", then_lines_are_lost)
+    code, _, errors = command(str(backup.folder), "--force")
+    assert code == 1
+    assert "does not hold what the backup holds: lines 3 instead of 4" in errors
+
+
 # --- what is told about it ------------------------------------------------------------------------
 
 
@@ -309,6 +342,21 @@ def test_a_damaged_copy_with_the_right_checksum_is_found_too(file: Path, backup:
     size, checksum = archive.sized(backup.data)
     change(backup, bytes=size, sha256=checksum)
     refused(file, backup, 1, "damaged")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"rows": {"lines": 5, "runs": 1, "change_events": 4, "audit_events": 4}}, "lines 4"),
+        ({"rows": {"lines": 4, "runs": 1, "change_events": 4, "audit_events": 3}}, "events 4"),
+        ({"migrations": {"audit": "0001_initial"}}, "migrations differ"),
+    ],
+)
+def test_a_copy_that_holds_something_else_than_its_manifest_tells_is_not_restored(
+    file: Path, backup: Backup, values: dict[str, Any], words: str
+) -> None:
+    change(backup, **values)
+    refused(file, backup, 1, "damaged", words)
 
 
 def test_a_backup_of_another_engine_is_refused(file: Path, backup: Backup) -> None:
