@@ -2,8 +2,9 @@
 
 The server writes the backup, to a folder of its own disk (BACKUP_SQLSERVER_DIR); our folder gets
 the manifest, which names that file. COPY_ONLY leaves the schedule of the server's administrator
-alone, CHECKSUM lets every later reading notice damage. RESTORE is no transaction: one that fails in
-the middle leaves a database that is restoring, and is simply begun again.
+alone, CHECKSUM lets every later reading notice damage. RESTORE is no transaction: one that fails
+before it replaces anything leaves the old state, one that fails in the middle leaves a database
+that is restoring, and is simply begun again.
 
 Written after Microsoft's documentation of BACKUP, RESTORE, RESTORE VERIFYONLY and RESTORE
 FILELISTONLY; the statements are checked by tests, but have not been run on a server yet.
@@ -12,7 +13,7 @@ FILELISTONLY; the statements are checked by tests, but have not been run on a se
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,10 @@ from apps.operations.backups.errors import BackupError, refusals
 
 ENGINE = "sqlserver"
 
+# DATABASEPROPERTYEX(..., 'Status')
+_ONLINE = "ONLINE"
+_RESTORING = "RESTORING"
+
 # SERVERPROPERTY('EngineEdition')
 _EXPRESS = 4  # cannot compress backups
 _WITHOUT_BACKUP = frozenset({5, 6, 11})  # Azure's databases, which back themselves up
@@ -38,15 +43,14 @@ _RIGHTS = (
 )
 
 
-# Who asks, and may they write a backup, read it again, restore it (sysadmin, dbcreator, or the
-# owner of the database, as Microsoft's documentation of RESTORE has it).
+# Who asks, and may they write a backup, read it again, restore it. The owner of the database may
+# restore it too, but not bring it online again (Microsoft's documentation of ALTER DATABASE SET).
 _RIGHTS_NOW = (
     "SELECT SUSER_SNAME(), USER_NAME(), "
     "HAS_PERMS_BY_NAME(DB_NAME(), 'DATABASE', 'BACKUP DATABASE'), "
     "HAS_PERMS_BY_NAME(NULL, NULL, 'CREATE ANY DATABASE'), "
-    "(SELECT CASE WHEN IS_SRVROLEMEMBER('sysadmin') = 1 OR IS_SRVROLEMEMBER('dbcreator') = 1 "
-    "OR owner_sid = SUSER_SID() THEN 1 ELSE 0 END "
-    "FROM sys.databases WHERE database_id = DB_ID())"
+    "CASE WHEN IS_SRVROLEMEMBER('sysadmin') = 1 OR IS_SRVROLEMEMBER('dbcreator') = 1 "
+    "THEN 1 ELSE 0 END"
 )
 
 
@@ -58,10 +62,23 @@ def identity(connection: BaseDatabaseWrapper) -> str:
 
 
 def exists(connection: BaseDatabaseWrapper) -> bool:
-    """Whether the server has the database; without it there is nothing to connect to."""
+    """Whether the server has the database; without it there is nothing to connect to.
+
+    One that a restore has left in its midst holds nothing yet. Raises BackupError for one that is
+    there and cannot be asked.
+    """
+    database = _database(connection)
     with _session(connection, "master") as ask:
-        ((number,),) = ask(f"SELECT DB_ID({quoted_text(_database(connection))})")
-    return number is not None
+        status = _status(ask, database)
+    if status in {None, _RESTORING}:
+        return False
+    if status != _ONLINE:
+        raise BackupError(
+            f"The database {database} is not online: {status}.",
+            f"Bring it back (ALTER DATABASE {quoted_name(database)} SET ONLINE), or drop it if a "
+            "backup shall take its place; then start again.",
+        )
+    return True
 
 
 def is_damage(error: DatabaseError) -> bool:
@@ -79,8 +96,11 @@ def back_up(connection: BaseDatabaseWrapper, draft: Draft) -> Copy:
         edition, version = _edition(ask)
         # Before the backup, which holds all that was there then, and what came meanwhile.
         content = content_of(asking(connection))
-        ask(backup_statement(_database(connection), file, compressed=edition != _EXPRESS))
-        ask(verify_statement(file))
+        try:
+            ask(backup_statement(_database(connection), file, compressed=edition != _EXPRESS))
+            ask(verify_statement(file))
+        except AnyDatabaseError as error:
+            raise _not_written(file, error) from error
     return Copy(
         data=file,
         data_is_on_server=True,
@@ -95,7 +115,6 @@ def back_up(connection: BaseDatabaseWrapper, draft: Draft) -> Copy:
 def restore(connection: BaseDatabaseWrapper, backup: Backup) -> None:
     """Has the server put the backup in the place of the database. Raises BackupError."""
     database, file = _database(connection), backup.manifest.data
-    is_there = exists(connection)
     connection.close()  # it would be thrown out with all other users of the database
     with (
         _explained(f"SQL Server did not restore {file}"),
@@ -106,13 +125,12 @@ def restore(connection: BaseDatabaseWrapper, backup: Backup) -> None:
         stored = [(str(name), str(kind)) for name, _, kind, *_ in listed]
         places = placements(database, stored, _files_now(ask, database), _folders(ask))
         try:
-            ask(restore_statement(database, file, places, replace=is_there))
-        finally:
-            # Restored, it has the mode it was backed up in; not restored, it must be let go again.
-            ask(
-                f"IF DATABASEPROPERTYEX({quoted_text(database)}, 'Status') = 'ONLINE' "
-                f"ALTER DATABASE {quoted_name(database)} SET MULTI_USER"
-            )
+            ask(restore_statement(database, file, places, status=_status(ask, database)))
+        except AnyDatabaseError as error:
+            _bring_back(ask, database, error)
+            raise
+        # It has the mode it was backed up in, which may be one of maintenance.
+        ask(f"ALTER DATABASE {quoted_name(database)} SET MULTI_USER")
 
 
 def lacks(connection: BaseDatabaseWrapper, folder: Path) -> Iterator[BackupError]:
@@ -159,17 +177,19 @@ def verify_statement(file: str) -> str:
 
 
 def restore_statement(
-    database: str, file: str, places: Sequence[tuple[str, str]], *, replace: bool
+    database: str, file: str, places: Sequence[tuple[str, str]], *, status: str | None
 ) -> str:
     """One batch, so that nobody slips in between.
 
-    `replace` where the server has the database already: it refuses to touch even an empty one
-    without. Whether its content may go has been asked before.
+    `status` is that of the database, if the server has it: it refuses to touch even an empty one
+    without REPLACE. Whether its content may go has been asked before. Offline, and not with a
+    single user, because any login could be that one.
     """
     moves = "".join(f", MOVE {quoted_text(name)} TO {quoted_text(path)}" for name, path in places)
     name = quoted_name(database)
-    alone = f"ALTER DATABASE {name} SET SINGLE_USER WITH ROLLBACK IMMEDIATE; " if replace else ""
-    options = "CHECKSUM, RECOVERY" + (", REPLACE" if replace else "")
+    offline = f"ALTER DATABASE {name} SET OFFLINE WITH ROLLBACK IMMEDIATE; "
+    alone = offline if status == _ONLINE else ""
+    options = "CHECKSUM, RECOVERY" + (", REPLACE" if status is not None else "")
     return f"{alone}RESTORE DATABASE {name} FROM DISK = {quoted_text(file)} WITH {options}{moves}"
 
 
@@ -227,6 +247,41 @@ def _session(connection: BaseDatabaseWrapper, database: str) -> Iterator[Ask]:
 
     with closing(own):
         yield ask
+
+
+def _status(ask: Ask, database: str) -> str | None:
+    """ONLINE, RESTORING, OFFLINE and the like; None where the server does not have it."""
+    # The function's own type is one that drivers do not read.
+    ((status,),) = ask(
+        f"SELECT CAST(DATABASEPROPERTYEX({quoted_text(database)}, 'Status') AS nvarchar(60))"
+    )
+    return None if status is None else str(status)
+
+
+def _bring_back(ask: Ask, database: str, refused: Exception) -> None:
+    """Lets users in again after a restore that was refused, if nothing was replaced yet. Raises
+    BackupError, with both reasons, where that is refused too."""
+    online = f"ALTER DATABASE {quoted_name(database)} SET ONLINE"
+    try:
+        ask(f"IF DATABASEPROPERTYEX({quoted_text(database)}, 'Status') = 'OFFLINE' {online}")
+    except AnyDatabaseError as error:
+        raise BackupError(
+            f"SQL Server did not restore the backup: {str(refused).strip()}. The database stays "
+            f"offline: {str(error).strip()}.",
+            f"As an administrator of the server: {online}; then cure the first.",
+        ) from error
+
+
+def _not_written(file: str, error: Exception) -> BackupError:
+    """What BACKUP or its check refused; a file that is no whole backup goes, or is told."""
+    remains = f" If {file} is on the server's disk now, remove it: it is none."
+    with suppress(OSError):  # told instead
+        if (seen := Path(file)).is_file():
+            seen.unlink()
+            remains = ""
+    return BackupError(
+        f"SQL Server did not write the backup {file}: {str(error).strip()}.", _RIGHTS + remains
+    )
 
 
 def _edition(ask: Ask) -> tuple[int, str]:

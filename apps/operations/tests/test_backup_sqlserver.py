@@ -44,14 +44,14 @@ class Server:
         self.answers: dict[str, list[tuple[Any, ...]]] = {
             "SELECT CAST(SERVERPROPERTY('EngineEdition')": [(3, "16.0.4125.3")],
             "SELECT CAST(SERVERPROPERTY('InstanceDefaultDataPath')": [("D:\\Data\\", "E:\\Log\\")],
-            "SELECT DB_ID": [(7,)],
+            "SELECT CAST(DATABASEPROPERTYEX": [("ONLINE",)],
             "SELECT physical_name": [("D:\\Data\\po.mdf", "D"), ("E:\\Log\\po.ldf", "L")],
             "RESTORE FILELISTONLY": [
                 ("po_tracking", "C:\\elsewhere\\po.mdf", "D", "PRIMARY", 1, 2),
                 ("po_tracking_log", "C:\\elsewhere\\po.ldf", "L", None, 1, 2),
             ],
         }
-        self.refused = ""  # the beginning of the statement that fails
+        self.refused: set[str] = set()  # what is in the statements that fail
         monkeypatch.setattr(sqlserver, "_session", self.session)
         monkeypatch.setattr(sqlserver, "asking", lambda connection: self.ask("counting"))
         monkeypatch.setattr(sqlserver, "content_of", self.content_of)
@@ -63,7 +63,7 @@ class Server:
     def ask(self, database: str) -> Ask:
         def ask(sql: str) -> list[Any]:
             self.said.append(f"{database}: {sql}")
-            if self.refused and self.refused in sql:
+            if any(refused in sql for refused in self.refused):
                 raise DatabaseError("[42000] permission was denied")
             return next((rows for known, rows in self.answers.items() if sql.startswith(known)), [])
 
@@ -155,19 +155,27 @@ def test_a_backup_is_read_again_with_its_checksums() -> None:
 
 def test_a_database_that_is_there_is_replaced_by_one_batch_alone() -> None:
     statement = restore_statement(
-        "a]b", "D:\\a.bak", [("po", "D:\\po.mdf"), ("lo'g", "E:\\po.ldf")], replace=True
+        "a]b", "D:\\a.bak", [("po", "D:\\po.mdf"), ("lo'g", "E:\\po.ldf")], status="ONLINE"
     )
     assert statement == (
-        "ALTER DATABASE [a]]b] SET SINGLE_USER WITH ROLLBACK IMMEDIATE; "
+        "ALTER DATABASE [a]]b] SET OFFLINE WITH ROLLBACK IMMEDIATE; "
         "RESTORE DATABASE [a]]b] FROM DISK = N'D:\\a.bak' WITH CHECKSUM, RECOVERY, REPLACE, "
         "MOVE N'po' TO N'D:\\po.mdf', MOVE N'lo''g' TO N'E:\\po.ldf'"
     )
 
 
 def test_a_database_that_is_not_there_is_made_without_replacing_any() -> None:
-    statement = restore_statement("po", "/b/a.bak", [("po", "/d/po.mdf")], replace=False)
+    statement = restore_statement("po", "/b/a.bak", [("po", "/d/po.mdf")], status=None)
     assert statement == (
         "RESTORE DATABASE [po] FROM DISK = N'/b/a.bak' WITH CHECKSUM, RECOVERY, "
+        "MOVE N'po' TO N'/d/po.mdf'"
+    )
+
+
+def test_a_restore_that_was_broken_off_is_begun_again_without_taking_anything_offline() -> None:
+    statement = restore_statement("po", "/b/a.bak", [("po", "/d/po.mdf")], status="RESTORING")
+    assert statement == (
+        "RESTORE DATABASE [po] FROM DISK = N'/b/a.bak' WITH CHECKSUM, RECOVERY, REPLACE, "
         "MOVE N'po' TO N'/d/po.mdf'"
     )
 
@@ -251,11 +259,26 @@ def test_what_the_server_refuses_is_told_with_the_rights_it_wants(
     server: Server, connection: BaseDatabaseWrapper, draft: Draft, settings: Any, verb: str
 ) -> None:
     settings.BACKUP_SQLSERVER_DIR = "D:\\Backup"
-    server.refused = verb
+    server.refused = {verb}
     with pytest.raises(BackupError, match=r"did not write .*permission was denied") as caught:
         sqlserver.back_up(connection, draft)
     assert "db_backupoperator" in caught.value.remedy
     assert "CREATE ANY DATABASE" in caught.value.remedy
+    # The server's disk is another machine's, so only the administrator can look there.
+    assert f"D:\\Backup\\{draft.name}.bak" in caught.value.remedy
+
+
+def test_a_backup_that_cannot_be_read_again_is_removed_where_this_machine_sees_it(
+    server: Server, connection: BaseDatabaseWrapper, draft: Draft, settings: Any, tmp_path: Path
+) -> None:
+    settings.BACKUP_SQLSERVER_DIR = str(tmp_path)
+    file = tmp_path / f"{draft.name}.bak"
+    file.touch()
+    server.refused = {"RESTORE VERIFYONLY"}
+    with pytest.raises(BackupError, match="did not write") as caught:
+        sqlserver.back_up(connection, draft)
+    assert not file.exists()
+    assert str(file) not in caught.value.remedy
 
 
 # --- asked beforehand ----------------------------------------------------------------------------
@@ -317,10 +340,11 @@ def test_a_restore_checks_the_backup_before_it_touches_the_database(
         "master: RESTORE VERIFYONLY",
         "master: RESTORE FILELISTONLY",
         "master: ALTER DATABASE",
-        "master: IF DATABASEPROPERTYEX(N'po_tracking',",
+        "master: ALTER DATABASE",
     ]
     batch = server.said[-2]
-    assert "SINGLE_USER" in batch
+    assert "SET OFFLINE WITH ROLLBACK IMMEDIATE" in batch
+    assert "SINGLE_USER" not in batch, "anybody could take the one place"
     assert "REPLACE" in batch
     assert "MOVE N'po_tracking' TO N'D:\\Data\\po.mdf'" in batch
     assert "MOVE N'po_tracking_log' TO N'E:\\Log\\po.ldf'" in batch
@@ -331,7 +355,7 @@ def test_a_restore_checks_the_backup_before_it_touches_the_database(
 def test_a_database_that_the_server_does_not_have_is_made(
     server: Server, connection: BaseDatabaseWrapper, tmp_path: Path
 ) -> None:
-    server.answers |= {"SELECT DB_ID": [(None,)], "SELECT physical_name": []}
+    server.answers |= {"SELECT CAST(DATABASEPROPERTYEX": [(None,)], "SELECT physical_name": []}
     assert not sqlserver.exists(connection)
     sqlserver.restore(connection, backup_of(tmp_path))
     batch = server.said[-2]
@@ -340,20 +364,52 @@ def test_a_database_that_the_server_does_not_have_is_made(
     assert "MOVE N'po_tracking' TO N'D:\\Data\\po_tracking_0.mdf'" in batch
 
 
-def test_a_restore_that_fails_lets_the_users_in_again_and_tells_the_rights(
+def test_a_restore_that_was_broken_off_can_be_begun_again(
     server: Server, connection: BaseDatabaseWrapper, tmp_path: Path
 ) -> None:
-    server.refused = "RESTORE DATABASE"
+    server.answers["SELECT CAST(DATABASEPROPERTYEX"] = [("RESTORING",)]
+    assert not sqlserver.exists(connection), "nobody can ask it what it holds"
+    sqlserver.restore(connection, backup_of(tmp_path))
+    assert server.said[-2].startswith("master: RESTORE DATABASE [po_tracking]")
+    assert "REPLACE" in server.said[-2]
+
+
+@pytest.mark.parametrize("status", ["OFFLINE", "SUSPECT", "RECOVERY_PENDING"])
+def test_a_database_that_cannot_be_asked_is_told_with_its_state(
+    server: Server, connection: BaseDatabaseWrapper, status: str
+) -> None:
+    server.answers["SELECT CAST(DATABASEPROPERTYEX"] = [(status,)]
+    with pytest.raises(BackupError, match=f"po_tracking is not online: {status}") as caught:
+        sqlserver.exists(connection)
+    assert "ALTER DATABASE [po_tracking] SET ONLINE" in caught.value.remedy
+
+
+def test_a_restore_that_fails_brings_the_database_back_and_tells_the_rights(
+    server: Server, connection: BaseDatabaseWrapper, tmp_path: Path
+) -> None:
+    server.refused = {"RESTORE DATABASE"}
     with pytest.raises(BackupError, match="did not restore") as caught:
         sqlserver.restore(connection, backup_of(tmp_path))
     assert "dbcreator" in caught.value.remedy
-    assert server.said[-1].endswith("SET MULTI_USER")
+    assert server.said[-1] == (
+        "master: IF DATABASEPROPERTYEX(N'po_tracking', 'Status') = 'OFFLINE' "
+        "ALTER DATABASE [po_tracking] SET ONLINE"
+    )
+
+
+def test_a_database_that_cannot_be_brought_back_is_told_with_both_reasons(
+    server: Server, connection: BaseDatabaseWrapper, tmp_path: Path
+) -> None:
+    server.refused = {"RESTORE DATABASE", "SET ONLINE"}
+    with pytest.raises(BackupError, match=r"did not restore .*stays offline") as caught:
+        sqlserver.restore(connection, backup_of(tmp_path))
+    assert "ALTER DATABASE [po_tracking] SET ONLINE" in caught.value.remedy
 
 
 def test_a_backup_that_the_server_cannot_read_is_not_restored(
     server: Server, connection: BaseDatabaseWrapper, tmp_path: Path
 ) -> None:
-    server.refused = "RESTORE VERIFYONLY"
+    server.refused = {"RESTORE VERIFYONLY"}
     with pytest.raises(BackupError):
         sqlserver.restore(connection, backup_of(tmp_path))
     assert not any("RESTORE DATABASE" in said for said in server.said)
