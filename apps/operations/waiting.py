@@ -13,8 +13,8 @@ from django.db import connections
 
 Answer = TypeVar("Answer")
 
-# A question may hang for hours, where the network swallows what is sent; the server may be back long
-# before, and only a new connection finds out.
+# A question may hang for hours, where the network swallows what is sent; the server may be back
+# long before, and only a new connection finds out.
 GIVEN_UP_AFTER_SECONDS = 60.0
 
 
