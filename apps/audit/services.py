@@ -25,11 +25,6 @@ class Actor:
     source: str
     user: User | None = None
 
-    @classmethod
-    def person(cls, user: User, *, source: str) -> Actor:
-        """Somebody who is signed in."""
-        return cls(name=user.get_username(), source=source, user=user)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:

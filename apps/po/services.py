@@ -12,6 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from apps.accounts.models import User
 from apps.audit import services as audit
 from apps.audit.models import AuditEvent, EventType
 from apps.po.columns import Column, all_columns
@@ -104,6 +105,11 @@ def _validate(column: CustomColumn) -> None:
         problems.append("The ERP's column is one line of at most 255 characters.")
     if problems:
         raise ValidationError(problems)
+
+
+def acting(user: User, *, source: str) -> audit.Actor:
+    """A person who asks for something on a page, as the services below want to know them."""
+    return audit.Actor(name=user.get_username(), source=source, user=user)
 
 
 # --- the list -------------------------------------------------------------------------------------

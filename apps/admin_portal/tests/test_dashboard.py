@@ -218,4 +218,4 @@ def test_only_administrators_have_the_link(
     client: Client, role: Role, there: bool, db: Callable[..., Any]
 ) -> None:
     sign_in(client, UserFactory.create(role=role))
-    assert (f'href="{DASHBOARD}"' in client.get("/").content.decode()) is there
+    assert (f'href="{DASHBOARD}"' in client.get("/po/").content.decode()) is there

@@ -13,7 +13,6 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 from django_htmx.http import trigger_client_event
 
-from apps.audit.services import Actor
 from apps.core.htmx import page_or_fragment, toast_only
 from apps.po import services
 from apps.po.cells import custom_sign, custom_value, may_edit
@@ -48,7 +47,7 @@ def edit(request: HttpRequest, pk: int, slot: str) -> HttpResponse:
     user: Any = request.user
     try:
         services.enter_custom_value(
-            actor=Actor.person(user, source="inline"),
+            actor=services.acting(user, source="inline"),
             act=request.correlation_id,  # type: ignore[attr-defined]  # the middleware's
             line=line,
             column=column,
@@ -74,7 +73,7 @@ def give_back(request: HttpRequest, pk: int, slot: str) -> HttpResponse:
     user: Any = request.user
     try:
         services.give_back_to_erp(
-            actor=Actor.person(user, source="inline"),
+            actor=services.acting(user, source="inline"),
             act=request.correlation_id,  # type: ignore[attr-defined]  # the middleware's
             line=line,
             column=column,

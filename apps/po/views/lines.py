@@ -12,7 +12,6 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
-from apps.audit.services import Actor
 from apps.core.htmx import (
     is_htmx,
     page_of,
@@ -41,7 +40,7 @@ def line_list(request: HttpRequest) -> HttpResponse:
     page = ListPage(asked)
     address = f"{reverse('po_list')}?{page.state.query()}"
     # Sorting, filtering and paging leave the row of filters alone: somebody may be typing there.
-    target = request.htmx.target if is_htmx(request) else ""  # type: ignore[attr-defined]
+    target = request.headers.get("HX-Target", "") if is_htmx(request) else ""
     context = {"page": page, "state": page.state, "rows_only": target == "rows"}
     response = page_or_fragment(request, "po/list.html", "po/_list.html", context)
     if is_htmx(request):
@@ -88,7 +87,7 @@ def save_columns(request: HttpRequest) -> HttpResponse:
     if not columns and "reset" not in request.POST:
         return _refused(request, _("Choose at least one column."))
     try:
-        services.choose_columns(actor=Actor.person(user, source="list"), columns=columns)
+        services.choose_columns(actor=services.acting(user, source="list"), columns=columns)
     except ValidationError as error:
         return _refused(request, " ".join(error.messages))
     params = QueryDict(request.POST.get("query", ""))
@@ -124,7 +123,7 @@ def save_view(request: HttpRequest) -> HttpResponse:
         sent = QueryDict(form.cleaned_data["query"])
         try:
             view = services.save_view(
-                actor=Actor.person(user, source="list"),
+                actor=services.acting(user, source="list"),
                 name=form.cleaned_data["name"],
                 query=_state_of(request, sent).query(page=1),
                 replace=form.cleaned_data["replace"],
@@ -142,7 +141,7 @@ def save_view(request: HttpRequest) -> HttpResponse:
 def delete_view(request: HttpRequest, identifier: UUID) -> HttpResponse:
     user: Any = request.user
     view = get_object_or_404(SavedView.objects.for_user(user).owned_by(user), identifier=identifier)
-    services.delete_view(actor=Actor.person(user, source="list"), view=view)
+    services.delete_view(actor=services.acting(user, source="list"), view=view)
     return _go(request, page_of(request) or reverse("po_list"))
 
 
