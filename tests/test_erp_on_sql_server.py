@@ -26,7 +26,8 @@ from apps.batches.models import Batch
 from apps.ingestion import pipeline
 from apps.ingestion.context import RunOptions
 from apps.ingestion.erp.mapping import parse_mapping
-from apps.ingestion.erp.preflight import connect, examine, write_proof
+from apps.ingestion.erp.preflight import connect, examine
+from apps.ingestion.erp.rights import write_proof
 from apps.ingestion.erp.router import ERP_ALIAS, ErpWriteRefusedError
 from apps.ingestion.errors import ErpError
 from apps.ingestion.models import RunStatus
@@ -153,6 +154,23 @@ def _drop(server: Erp, name: str) -> None:
     server.run(f"DROP DATABASE [{name}]")
 
 
+@pytest.fixture(scope="module")
+def other_database(database: Erp, django_db_blocker: DjangoDbBlocker) -> Iterator[Erp]:
+    """A second one on the server, where the same login may read a table of the same name."""
+    name = f"{database.name}_other"
+    with django_db_blocker.unblock(), open_database("master") as server:
+        server.run(f"CREATE DATABASE [{name}]")
+        with open_database(name) as made:
+            made.run("CREATE SCHEMA [erp side]")
+            made.run(TABLE)
+            made.run(f"CREATE USER [{database.reader}] FOR LOGIN [{database.reader}]")
+            made.run(f"GRANT SELECT ON [erp side].[PO Lines] TO [{database.reader}]")
+            yield made
+            made.run("DROP TABLE [erp side].[PO Lines]")  # with what was granted on it
+            made.run(f"DROP USER [{database.reader}]")
+        _drop(server, name)
+
+
 @pytest.fixture
 def erp(database: Erp) -> Iterator[Erp]:
     """An empty table that the login may read."""
@@ -250,6 +268,9 @@ RIGHTS = [
     ("GRANT DELETE ON [erp side].[PO Lines] TO [{login}]", True),
     ("GRANT UPDATE ON [erp side].[PO Lines] TO [{login}]", True),
     ("ALTER ROLE db_owner ADD MEMBER [{login}]", True),
+    ("ALTER ROLE db_datawriter ADD MEMBER [{login}]", True),
+    ("ALTER SERVER ROLE securityadmin ADD MEMBER [{login}]", True),
+    ("ALTER SERVER ROLE sysadmin ADD MEMBER [{login}]", True),
 ]
 
 
@@ -268,6 +289,43 @@ def test_the_server_itself_says_whether_the_login_can_write(
     if "ROLE" in statement:
         erp.run(statement.format(login=erp.reader).replace("ADD MEMBER", "DROP MEMBER"))
     assert proof.can_write == can_write, proof.statement
+
+
+def test_a_login_that_rules_the_server_is_told_by_its_role(erp: Erp) -> None:
+    with use_erp(address(erp.name), MAPPING):
+        proof = write_proof(parse_mapping(MAPPING, "mapping.toml"), connect())
+        connections[ERP_ALIAS].close()
+    assert proof.can_write is True
+    assert "the role sysadmin" in proof.statement
+
+
+def test_a_table_of_another_database_is_asked_about_in_that_database(
+    erp: Erp, other_database: Erp
+) -> None:
+    table = f"[{other_database.name}].[erp side].[PO Lines]"
+    mapping = MAPPING.replace('"[erp side].[PO Lines]"', f'"{table}"')
+    other_database.add("PO1")
+    with use_erp(address(erp.name, erp.reader), mapping):
+        report = pipeline.run(options=RunOptions())
+        assert (report.status, report.new_lines_created) == (RunStatus.SUCCESS, 1)
+        other_database.run(f"GRANT UPDATE ON [erp side].[PO Lines] TO [{erp.reader}]")
+        proof = write_proof(parse_mapping(mapping, "mapping.toml"), connect())
+        connections[ERP_ALIAS].close()
+    assert proof.can_write is True
+    assert other_database.name in proof.statement
+    with read(erp):
+        proof = write_proof(parse_mapping(MAPPING, "mapping.toml"), connect())
+        connections[ERP_ALIAS].close()
+    assert proof.can_write is False
+
+
+def test_a_table_on_a_linked_server_is_proven_by_nobody(erp: Erp) -> None:
+    mapping = MAPPING.replace('"[erp side].[PO Lines]"', '"far.erp.dbo.[PO Lines]"')
+    with read(erp):
+        proof = write_proof(parse_mapping(mapping, "mapping.toml"), connect())
+        connections[ERP_ALIAS].close()
+    assert proof.can_write is None
+    assert "far.erp.dbo.PO Lines" in proof.statement
 
 
 def test_a_run_refuses_a_login_that_can_write(erp: Erp) -> None:

@@ -22,7 +22,7 @@ from apps.core.clock import business_today
 from apps.core.redaction import first_line
 from apps.ingestion.context import NoProgress, Progress
 from apps.ingestion.custom_columns import erp_fed_slots
-from apps.ingestion.erp import preflight
+from apps.ingestion.erp import preflight, rights
 from apps.ingestion.erp.fields import LENGTHS, LINE_FIELDS
 from apps.ingestion.erp.guard import read_only
 from apps.ingestion.erp.mapping import Column, ErpMapping, MappingError, Relation, load_mapping
@@ -177,12 +177,14 @@ class _Check:
         with connection.execute_wrapper(read_only):
             server = preflight.server_of(connection)
             facts.server, facts.address, facts.login = server.product, server.address, server.login
-            if preflight.has_moving_reads(connection):
+            moving = mapping and preflight.databases_with_moving_reads(connection, mapping)
+            if moving:
                 self._warning(
                     "connection",
                     "The ERP's database has no row versioning: rows may move while they are read.",
-                    "Ask the ERP's administrator for ALLOW_SNAPSHOT_ISOLATION. Until then the "
-                    "look-ups of a run repair what a moving read missed.",
+                    "Ask the ERP's administrator for ALLOW_SNAPSHOT_ISOLATION in "
+                    f"{', '.join(moving)}. Until then the look-ups of a run repair what a moving "
+                    "read missed.",
                 )
             if mapping is None:
                 return
@@ -210,7 +212,7 @@ class _Check:
                 )
             )
 
-        for relation in preflight.relations(mapping):
+        for relation in mapping.relations:
             for field, source in relation.fields.items():
                 told(relation, field, source.columns, str(source))
             if relation.section == "lines":
@@ -219,13 +221,13 @@ class _Check:
         return not found.problems
 
     def _judge_login(self, connection: BaseDatabaseWrapper, mapping: ErpMapping) -> None:
-        proof = preflight.write_proof(mapping, connection)
+        proof = rights.write_proof(mapping, connection)
         read_only_facts = self.result.read_only
         read_only_facts.login_can_write = proof.can_write
         read_only_facts.statement = proof.statement
-        if not proof.can_write:
+        if proof.can_write is False:
             return
-        error = preflight.writable_login(proof)
+        error = rights.unproven_login(proof)
         if settings.ERP_ALLOW_WRITABLE_LOGIN:
             self._warning("login", error.message, "Allowed by ERP_ALLOW_WRITABLE_LOGIN.")
         else:

@@ -28,7 +28,8 @@ IF DATABASE_PRINCIPAL_ID(N'$(READER)') IS NULL
 GO
 
 -- 2. What it may read: one line for each table and view of the mapping, receipts and joined tables
---    included. For a view the view is enough. Write your own names here.
+--    included. For a view the view is enough; for a synonym, grant it and the table behind it.
+--    Write your own names here. For tables of another database run the script again with its name.
 GRANT SELECT ON [dbo].[vPurchaseOrderLines] TO [$(READER)];
 -- GRANT SELECT ON [dbo].[GoodsReceipts] TO [$(READER)];
 GO
@@ -38,7 +39,8 @@ ALTER ROLE db_denydatawriter ADD MEMBER [$(READER)];
 GO
 
 -- 4. Not needed, but better: one moment's view of the data for the whole night's reading, without
---    locks. Costs the ERP some space in tempdb, so ask its administrator first.
+--    locks, if every database of the mapping allows it. Costs the ERP some space in tempdb, so ask
+--    its administrator first.
 -- ALTER DATABASE [$(ERP)] SET ALLOW_SNAPSHOT_ISOLATION ON;
 GO
 

@@ -109,6 +109,11 @@ class Relation:
     joins: dict[str, Join]
     fields: dict[str, Source]
 
+    @property
+    def tables(self) -> list[tuple[str, str]]:
+        """(join, table) of the relation itself, whose join is "", and of its joins."""
+        return [("", self.table), *((name, join.table) for name, join in self.joins.items())]
+
 
 @dataclass(frozen=True)
 class ErpMapping:
@@ -124,6 +129,16 @@ class ErpMapping:
     empty_delivered_is_zero: bool = False
     deliveries: Relation | None = None
     raw: AnyMapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def relations(self) -> list[Relation]:
+        """The lines, and the receipts if there are any."""
+        return [self.lines] if self.deliveries is None else [self.lines, self.deliveries]
+
+    @property
+    def tables(self) -> list[str]:
+        """The name of every table that is read, as the file writes it."""
+        return sorted({name for relation in self.relations for _, name in relation.tables if name})
 
     def meaning(self, code: str) -> Status | None:
         """The lifecycle status of an ERP code, or None when the mapping does not know it."""

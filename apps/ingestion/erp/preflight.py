@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from apps.ingestion.erp import rights
 from apps.ingestion.erp.mapping import (
     Column,
     ErpMapping,
@@ -19,9 +20,10 @@ from apps.ingestion.erp.mapping import (
     load_mapping,
     nearest,
 )
+from apps.ingestion.erp.places import places_of, row_versions
 from apps.ingestion.erp.reader import ErpReader, erp_connection, explained
 from apps.ingestion.erp.router import ERP_ALIAS
-from apps.ingestion.erp.tables import parse_table_name, quoted_table
+from apps.ingestion.erp.tables import parse_table_name, quoted_name, quoted_table
 from apps.ingestion.errors import ErpError, TransientErpError
 
 
@@ -62,14 +64,6 @@ class Examination:
         """The column's type, or None when it was not found."""
         table = self.tables.get((relation.section, column.join))
         return None if table is None else table.type_of(column.name, exact=self.exact_names)
-
-
-@dataclass(frozen=True)
-class WriteProof:
-    """What the server itself says about writing through this login."""
-
-    can_write: bool
-    statement: str
 
 
 @dataclass(frozen=True)
@@ -115,23 +109,16 @@ def load_compared_mapping() -> ErpMapping:
 def ensure_readable(reader: ErpReader) -> None:
     """The short form of check_erp, before each extraction; inside `reader.reading()`.
 
-    Raises MappingError for what the ERP does not have, ErpError for a login that can write.
+    Raises MappingError for what the ERP does not have, ErpError for a login that may write.
     """
     found = examine(reader.mapping, reader.custom_columns, reader.connection)
     if found.problems:
         raise MappingError(found.problems, reader.mapping.source)
-    proof = write_proof(reader.mapping, reader.connection)
-    if proof.can_write and not settings.ERP_ALLOW_WRITABLE_LOGIN:
-        raise writable_login(proof)
-
-
-def writable_login(proof: WriteProof) -> ErpError:
-    """The error of a login that may do more than read."""
-    return ErpError(
-        f"The ERP's login can write: {proof.statement}.",
-        "Use a login that may only SELECT (docs/operations.md), or, if the ERP cannot "
-        "restrict it, set ERP_ALLOW_WRITABLE_LOGIN=true.",
-    )
+    if settings.ERP_ALLOW_WRITABLE_LOGIN:
+        return
+    proof = rights.write_proof(reader.mapping, reader.connection)
+    if proof.can_write is not False:
+        raise rights.unproven_login(proof)
 
 
 def examine(
@@ -143,8 +130,8 @@ def examine(
     """
     # SQLite and, as a rule, SQL Server find a column whatever its case; PostgreSQL does not.
     found = Examination(exact_names=connection.vendor == "postgresql")
-    for relation in relations(mapping):
-        for join, name in _table_names(relation):
+    for relation in mapping.relations:
+        for join, name in relation.tables:
             if not name:
                 continue  # the mapping lacks the table's name and has been told so
             where = f"{relation.section}.joins.{join}" if join else relation.section
@@ -184,23 +171,6 @@ def table_of(name: str, connection: BaseDatabaseWrapper) -> Table:
     return Table(name, columns)
 
 
-def write_proof(mapping: ErpMapping, connection: BaseDatabaseWrapper) -> WriteProof:
-    """Asks the server whether the login could write to the mapped tables, all of which exist."""
-    if connection.vendor == "sqlite":
-        return WriteProof(False, "the file is opened with mode=ro, SQLite refuses every write")
-    tables = sorted({name for relation in relations(mapping) for _, name in _table_names(relation)})
-    if connection.vendor == "postgresql":
-        powers = [name for name in tables if _may_write_on_postgresql(connection, name)]
-    elif _is_read_only_on_sql_server(connection):
-        return WriteProof(False, "the server says that this database is read-only")
-    else:
-        powers = [f"the role {role}" for role in _writing_roles_on_sql_server(connection)]
-        powers += [name for name in tables if _may_write_on_sql_server(connection, name)]
-    if powers:
-        return WriteProof(True, f"the server grants it writing through {', '.join(powers)}")
-    return WriteProof(False, "the server grants this login no writing to the mapped tables")
-
-
 def server_of(connection: BaseDatabaseWrapper) -> Server:
     """Asks the server what it is. Raises ErpError."""
     given = connection.settings_dict
@@ -224,31 +194,22 @@ def server_of(connection: BaseDatabaseWrapper) -> Server:
         return Server(f"SQL Server {version}", f"{host}/{database}", login)
 
 
-def has_moving_reads(connection: BaseDatabaseWrapper) -> bool:
-    """Whether rows may move under a reading run: SQL Server without any row versioning."""
+def databases_with_moving_reads(connection: BaseDatabaseWrapper, mapping: ErpMapping) -> list[str]:
+    """Where SNAPSHOT is not allowed, if rows may move under a reading run because of that.
+
+    That is on SQL Server only, and not where every database versions what is committed.
+    """
     if connection.vendor != "microsoft":
-        return False
-    with explained(), connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT snapshot_isolation_state, is_read_committed_snapshot_on "
-            "FROM sys.databases WHERE database_id = DB_ID()"
-        )
-        row = cursor.fetchone()
-    return row is not None and not any(row)
-
-
-def relations(mapping: ErpMapping) -> list[Relation]:
-    """The lines, and the receipts if there are any."""
-    return [mapping.lines] if mapping.deliveries is None else [mapping.lines, mapping.deliveries]
-
-
-def _table_names(relation: Relation) -> list[tuple[str, str]]:
-    """(join, table) of the relation itself, whose join is "", and of its joins."""
-    return [("", relation.table), *((name, join.table) for name, join in relation.joins.items())]
+        return []
+    with explained():
+        versions = row_versions(places_of(mapping.tables, connection), connection)
+    if all(each.read_committed_snapshot for each in versions):
+        return []
+    return [each.database for each in versions if not each.allow_snapshot_isolation]
 
 
 def _uses(mapping: ErpMapping, custom_columns: Mapping[str, Column]) -> Iterator[Use]:
-    for relation in relations(mapping):
+    for relation in mapping.relations:
         for name, source in relation.fields.items():
             for column in source.columns:
                 yield Use(relation, name, column)
@@ -285,9 +246,10 @@ def _columns_by_select(name: str, connection: BaseDatabaseWrapper) -> dict[str, 
             types = {row[1]: row[2] for row in cursor.fetchall()}
         else:
             schema = parts[-2] if len(parts) > 1 else None
+            where = "".join(f"{quoted_name(part, connection)}." for part in parts[:-2])
             cursor.execute(
                 # In capitals: where the collation tells case apart, the catalogue does too.
-                "SELECT COLUMN_NAME, DATA_TYPE FROM INFORMATION_SCHEMA.COLUMNS "
+                f"SELECT COLUMN_NAME, DATA_TYPE FROM {where}INFORMATION_SCHEMA.COLUMNS "  # noqa: S608  # quoted
                 "WHERE TABLE_NAME = %s AND (%s IS NULL OR TABLE_SCHEMA = %s)",
                 [parts[-1], schema, schema],
             )
@@ -342,62 +304,3 @@ def _known_tables(connection: BaseDatabaseWrapper) -> list[str]:
             ".".join(part if re.fullmatch(r"\w+", part) else f"[{part}]" for part in parts if part)
             for parts in cursor.fetchall()
         )
-
-
-def _may_write_on_postgresql(connection: BaseDatabaseWrapper, table: str) -> bool:
-    with explained(), connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT has_any_column_privilege(%s, 'INSERT, UPDATE') "
-            "OR has_table_privilege(%s, 'DELETE, TRUNCATE')",
-            [quoted_table(table, connection)] * 2,
-        )
-        return bool(cursor.fetchone()[0])
-
-
-def _is_read_only_on_sql_server(connection: BaseDatabaseWrapper) -> bool:
-    """A database that is read-only itself, or a readable secondary: nothing can be written."""
-    with explained(), connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT CAST(DATABASEPROPERTYEX(DB_NAME(), 'Updateability') AS nvarchar(60))"
-        )
-        return bool(cursor.fetchone()[0] == "READ_ONLY")
-
-
-# Fixed roles that may change data or rights, whatever is granted on a table beside them.
-_WRITING_ROLES = (
-    ("IS_SRVROLEMEMBER", "sysadmin"),
-    ("IS_ROLEMEMBER", "db_owner"),
-    ("IS_ROLEMEMBER", "db_datawriter"),
-    ("IS_ROLEMEMBER", "db_ddladmin"),
-    ("IS_ROLEMEMBER", "db_securityadmin"),
-    ("IS_ROLEMEMBER", "db_accessadmin"),
-)
-
-
-def _writing_roles_on_sql_server(connection: BaseDatabaseWrapper) -> list[str]:
-    asked = ", ".join(f"{function}('{role}')" for function, role in _WRITING_ROLES)
-    with explained(), connection.cursor() as cursor:
-        cursor.execute(f"SELECT {asked}")  # the names are those above
-        answers = cursor.fetchone()
-    return [role for (_, role), member in zip(_WRITING_ROLES, answers, strict=True) if member == 1]
-
-
-# What lets a login change rows of a table, or give itself the right to.
-_WRITING_PERMISSIONS = ("INSERT", "UPDATE", "DELETE", "ALTER", "CONTROL", "TAKE OWNERSHIP")
-
-
-def _may_write_on_sql_server(connection: BaseDatabaseWrapper, table: str) -> bool:
-    """By the effective permissions, which include those of the login's roles."""
-    name = quoted_table(table, connection)
-    asked = [f"COALESCE(HAS_PERMS_BY_NAME(%s, 'OBJECT', '{p}'), 0)" for p in _WRITING_PERMISSIONS]
-    with explained(), connection.cursor() as cursor:
-        cursor.execute(f"SELECT {' + '.join(asked)}", [name] * len(asked))
-        if cursor.fetchone()[0]:
-            return True
-        # UPDATE can be granted on single columns, which the answer for the table does not tell.
-        cursor.execute(
-            "SELECT COALESCE(MAX(HAS_PERMS_BY_NAME(%s, 'OBJECT', 'UPDATE', name, 'COLUMN')), 0) "
-            "FROM sys.columns WHERE object_id = OBJECT_ID(%s)",
-            [name, name],
-        )
-        return bool(cursor.fetchone()[0])

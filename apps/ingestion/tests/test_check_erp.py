@@ -19,7 +19,7 @@ from rich.console import Console
 
 from apps.audit.models import AuditEvent
 from apps.ingestion import erp_check
-from apps.ingestion.erp import preflight
+from apps.ingestion.erp import rights
 from apps.ingestion.erp.router import ERP_ALIAS
 from apps.ingestion.erp_check_result import CheckResult
 from apps.ingestion.lease import Lease
@@ -275,17 +275,29 @@ def test_a_dead_server_is_asked_once_and_no_output_has_the_password(
 
 
 @pytest.mark.parametrize(("allowed", "would_run"), [(False, False), (True, True)])
-def test_a_login_that_can_write_is_refused_unless_the_setting_allows_it(
-    erp: ErpTable, monkeypatch: pytest.MonkeyPatch, allowed: bool, would_run: bool
+@pytest.mark.parametrize(
+    ("can_write", "message"),
+    [
+        (True, "The ERP's login can write: granted on orders."),
+        (None, "Nothing proves that the ERP's login cannot write: granted on orders."),
+    ],
+)
+def test_a_login_that_can_write_or_might_is_refused_unless_the_setting_allows_it(
+    erp: ErpTable,
+    monkeypatch: pytest.MonkeyPatch,
+    can_write: bool | None,
+    message: str,
+    allowed: bool,
+    would_run: bool,
 ) -> None:
     erp.add("A1")
     monkeypatch.setattr(
-        preflight, "write_proof", lambda *_: preflight.WriteProof(True, "granted on orders")
+        rights, "write_proof", lambda *_: rights.WriteProof(can_write, "granted on orders")
     )
     with override_settings(ERP_ALLOW_WRITABLE_LOGIN=allowed):
         result = _check(erp)
         assert result.would_run == would_run == (erp.run().status != "failed")
-    assert "The ERP's login can write: granted on orders." in _told(result)
+    assert message in _told(result)
 
 
 def test_migrations_that_are_missing_are_a_problem(erp: ErpTable) -> None:

@@ -9,8 +9,9 @@ import pytest
 from django.db import connection, connections
 
 from apps.ingestion.erp.mapping import ErpMapping, parse_mapping
-from apps.ingestion.erp.preflight import examine, server_of, write_proof
+from apps.ingestion.erp.preflight import examine, server_of
 from apps.ingestion.erp.reader import ErpReader
+from apps.ingestion.erp.rights import write_proof
 from apps.ingestion.erp.router import ERP_ALIAS
 from tests.erp import use_erp
 
@@ -135,3 +136,86 @@ def test_the_server_itself_says_whether_the_login_can_write(rights: str, can_wri
     _grant(rights)
     with _reading() as mapping:
         assert write_proof(mapping, connections[ERP_ALIAS]).can_write == can_write
+
+
+_BY_ROLE = {
+    "a role that reads": ("", False),
+    "a role that writes": ('GRANT UPDATE ("Status") ON erp_side."PO Lines" TO {role}', True),
+    "the owner of the table": ('ALTER TABLE erp_side."PO Lines" OWNER TO {role}', True),
+    "the owner of the schema": ("ALTER SCHEMA erp_side OWNER TO {role}", True),
+    "a superuser": ("ALTER ROLE {role} SUPERUSER", True),
+    "a member of pg_write_all_data": ("GRANT pg_write_all_data TO {role}", True),
+    "a member of pg_execute_server_program": ("GRANT pg_execute_server_program TO {role}", True),
+}
+
+
+@pytest.fixture
+def role(login: None) -> Iterator[str]:
+    """A role that the login is a member of, but whose rights it only has after SET ROLE."""
+    name = f"role_of_{connection.settings_dict['NAME']}"
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE ROLE {name}")
+        cursor.execute(f"ALTER ROLE {_login()} NOINHERIT")
+        cursor.execute(f"GRANT {name} TO {_login()}")
+    yield name
+    with connection.cursor() as cursor:
+        cursor.execute("DROP SCHEMA erp_side CASCADE")
+        cursor.execute("CREATE SCHEMA erp_side")
+        cursor.execute(f"DROP OWNED BY {name}")
+        cursor.execute(f"DROP ROLE {name}")
+
+
+@pytest.mark.parametrize(("statement", "can_write"), _BY_ROLE.values(), ids=_BY_ROLE.keys())
+def test_a_role_that_the_login_may_take_on_counts_as_the_login(
+    role: str, statement: str, can_write: bool
+) -> None:
+    _grant("SELECT")
+    with connection.cursor() as cursor:
+        cursor.execute(statement.format(role=role) or "SELECT 1")
+    with _reading() as mapping:
+        proof = write_proof(mapping, connections[ERP_ALIAS])
+    assert proof.can_write == can_write
+    assert (role in proof.statement or "pg_" in proof.statement) == can_write
+
+
+def test_a_login_that_may_grant_itself_any_role_counts_as_writing() -> None:
+    _grant("SELECT")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('server_version_num')::int")
+        if cursor.fetchone()[0] >= 160_000:
+            pytest.skip("since version 16 CREATEROLE reaches the login's own roles only")
+        cursor.execute(f"ALTER ROLE {_login()} CREATEROLE")
+    with _reading() as mapping:
+        proof = write_proof(mapping, connections[ERP_ALIAS])
+    assert "may grant itself any role" in proof.statement
+
+
+@pytest.mark.parametrize(
+    ("table", "setup"),
+    [
+        ("erp_side.shown", ['CREATE VIEW erp_side.shown AS SELECT * FROM erp_side."PO Lines"']),
+        (
+            "erp_side.outer",
+            [
+                'CREATE VIEW erp_side.shown AS SELECT * FROM erp_side."PO Lines"',
+                "CREATE VIEW erp_side.outer AS SELECT shown.* FROM erp_side.shown, pg_settings",
+            ],
+        ),
+        ("erp_side.parent", [
+            'CREATE TABLE erp_side.parent (LIKE erp_side."PO Lines")',
+            'ALTER TABLE erp_side."PO Lines" INHERIT erp_side.parent',
+        ]),
+    ],
+    ids=["a view", "a view of a view", "a part"],
+)  # fmt: skip
+def test_the_tables_behind_the_mapped_one_count(table: str, setup: list[str]) -> None:
+    with connection.cursor() as cursor:
+        for statement in setup:
+            cursor.execute(statement)
+        cursor.execute(f"GRANT SELECT ON {table} TO {_login()}")
+    with _reading(_MAPPING.replace("erp_side.[PO Lines]", table)) as mapping:
+        assert write_proof(mapping, connections[ERP_ALIAS]).can_write is False
+    _grant("UPDATE")
+    with _reading(_MAPPING.replace("erp_side.[PO Lines]", table)) as mapping:
+        proof = write_proof(mapping, connections[ERP_ALIAS])
+    assert proof.statement == 'the server grants it writing through erp_side."PO Lines"'

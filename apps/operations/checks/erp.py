@@ -44,15 +44,16 @@ def look_at_erp() -> Iterator[Finding]:
         connection = preflight.connect()
         try:
             server = preflight.server_of(connection)
-            moving = preflight.has_moving_reads(connection)
+            mapping = load_mapping()
+            moving = preflight.databases_with_moving_reads(connection, mapping)
         finally:
             connection.close()
         if moving:
             yield warning(
                 "The ERP's database has no row versioning: rows may move while they are read.",
-                "Ask the ERP's administrator for ALLOW_SNAPSHOT_ISOLATION.",
+                f"Ask the ERP's administrator for ALLOW_SNAPSHOT_ISOLATION in {', '.join(moving)}.",
             )
-        reader = ErpReader(load_mapping(), _slots())
+        reader = ErpReader(mapping, _slots())
         with reader.reading():
             preflight.ensure_readable(reader)
     except MappingError as wrong:

@@ -522,7 +522,7 @@ def test_an_erp_that_is_not_there_is_an_error_with_its_cure(
 def test_an_erp_without_row_versioning_is_a_warning(
     erp_side: ErpTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preflight, "has_moving_reads", lambda _: True)
+    monkeypatch.setattr(preflight, "databases_with_moving_reads", lambda *_: ["erp"])
     with erp_side.connected():
         found = _told(erp.look_at_erp())
     assert [status for status, _ in found] == ["warning", "ok"]
