@@ -75,6 +75,14 @@ _CURES = (
         "Let the ERP's administrator grant the login SELECT on the mapped tables.",
     ),
     _cure(
+        "",
+        {3952},
+        r"snapshot isolation is not allowed in this database",
+        "A view or synonym of the mapping reads one more database. Let the ERP's administrator "
+        "switch ALLOW_SNAPSHOT_ISOLATION on there too: ALTER DATABASE name SET "
+        "ALLOW_SNAPSHOT_ISOLATION ON.",
+    ),
+    _cure(
         "IM002 IM003",
         set(),
         r"can't open lib|data source name not found|driver could not be loaded",

@@ -24,6 +24,7 @@ from apps.ingestion.erp.models import (
     padded_orders,
     rows_of_orders,
 )
+from apps.ingestion.erp.places import allows_snapshot, places_of
 from apps.ingestion.erp.router import ERP_ALIAS
 from apps.ingestion.errors import ErpError
 
@@ -171,13 +172,10 @@ class ErpReader:
             self.connection.close()
 
     def _choose_isolation(self) -> None:
-        """SNAPSHOT where the ERP's database allows it, else READ COMMITTED (design.md)."""
+        """SNAPSHOT where every database that is read allows it, else READ COMMITTED (design.md)."""
+        places = places_of(self.mapping.tables, self.connection)
+        level = "SNAPSHOT" if allows_snapshot(places, self.connection) else "READ COMMITTED"
         with self.connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT snapshot_isolation_state FROM sys.databases WHERE database_id = DB_ID()"
-            )
-            row = cursor.fetchone()
-            level = "SNAPSHOT" if row and row[0] == 1 else "READ COMMITTED"
             cursor.execute(f"SET TRANSACTION ISOLATION LEVEL {level}")
 
 

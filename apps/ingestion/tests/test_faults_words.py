@@ -151,7 +151,20 @@ TRANSIENT = {
 
 PASSWORD, TABLE, COLUMN = "user and password", "Correct the table", "column was renamed or removed"
 GRANT, NAME, CERTIFICATE = "grant the login SELECT", "database name", "certificate"
+SNAPSHOT = "ALLOW_SNAPSHOT_ISOLATION on there too"
+_NO_SNAPSHOT = (
+    f"{_SERVER}Snapshot isolation transaction failed accessing database 'Other' because snapshot "
+    "isolation is not allowed in this database. Use ALTER DATABASE to allow snapshot isolation."
+)
 FATAL = {
+    "pyodbc: a database without snapshot isolation": (
+        raised("42000", f"[42000] {_NO_SNAPSHOT} (3952) (SQLExecDirectW)"),
+        SNAPSHOT,
+    ),
+    "mssql-python: a database without snapshot isolation": (
+        raised(f"Driver Error: Syntax error or access violation; DDBC Error: {_NO_SNAPSHOT}"),
+        SNAPSHOT,
+    ),
     "psycopg: password": (
         raised(
             'connection failed: connection to server at "10.0.0.5", port 5432 failed: FATAL:  password '
