@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.conf import settings
 
-from apps.ingestion.erp.tables import parse_table_name
+from apps.ingestion.erp.tables import parse_column_name, parse_table_name
 from apps.ingestion.erp.values import DateRules, UnreadableError, null_date, text
 from apps.ingestion.errors import ErpError
 from apps.po.lifecycle import FINAL, Status
@@ -69,9 +69,12 @@ class Column:
 
     @classmethod
     def parse(cls, path: str, joins: Iterable[str]) -> Column:
-        """`join.Column` where the first part names a join, else a column, dots and all."""
+        """`join.Column` where the first part names a join, else a column, dots and all; each name
+        with or without brackets or quotes."""
         head, dot, rest = path.partition(".")
-        return cls(head, rest) if dot and head in joins else cls("", path)
+        if dot and parse_column_name(head) in joins:
+            return cls(parse_column_name(head), parse_column_name(rest))
+        return cls("", parse_column_name(path))
 
     def __str__(self) -> str:
         return f"{self.join}.{self.name}" if self.join else self.name
@@ -290,6 +293,7 @@ class _Parser:
                 parse_table_name(table)
             except ValueError as error:
                 self.problems.append(f"[{where}] table: {error}")
+                return ""  # told here; nothing is asked about it later
             return table
         if raw:
             self.problems.append(f'[{where}] lacks "table", the name of a table or view')
@@ -304,7 +308,9 @@ class _Parser:
                 f'[{where}] on must say which columns meet, like {{ "Its column" = "Column" }}'
             )
             return ()
-        pairs = tuple((own, Column.parse(other, earlier)) for own, other in on.items())
+        pairs = tuple(
+            (parse_column_name(own), Column.parse(other, earlier)) for own, other in on.items()
+        )
         if len({column.join for _, column in pairs}) > 1:
             self.problems.append(f"[{where}] on must name columns of one table on the right")
         return pairs

@@ -1,4 +1,4 @@
-"""Names of the ERP's tables, as an administrator writes them, and their quoted form."""
+"""Names of the ERP's tables and columns, as an administrator writes them, and their quoted form."""
 
 from __future__ import annotations
 
@@ -17,19 +17,27 @@ def parse_table_name(name: str) -> list[str]:
         match = _PART.match(name, position)
         if match is None or not match.group().strip():
             raise ValueError(f'"{name}" is not a table name like dbo.Lines or [dbo].[PO Lines]')
-        bracketed, quoted, plain = match.groups()
-        if bracketed is not None:
-            parts.append(bracketed.replace("]]", "]"))
-        elif quoted is not None:
-            parts.append(quoted.replace('""', '"'))
-        else:
-            parts.append(plain.strip())
+        parts.append(_meant(match))
         position = match.end()
         if position == len(name):
             return parts
         if name[position] != ".":
             raise ValueError(f'"{name}" is not a table name like dbo.Lines or [dbo].[PO Lines]')
         position += 1
+
+
+def parse_column_name(name: str) -> str:
+    """What `[PO Number]` or `"PO Number"` means. All else is a name as it stands, dots and all."""
+    match = _PART.fullmatch(name)
+    return name if match is None or match[3] else _meant(match)
+
+
+def _meant(match: re.Match[str]) -> str:
+    """The name itself, without the brackets or quotes around it."""
+    bracketed, quoted, plain = match.groups()
+    if bracketed:
+        return str(bracketed).replace("]]", "]")
+    return str(quoted).replace('""', '"') if quoted else str(plain).strip()
 
 
 def quoted_name(part: str, connection: BaseDatabaseWrapper) -> str:

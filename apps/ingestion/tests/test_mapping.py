@@ -92,6 +92,27 @@ class TestWhatItSays:
             "1": Status.PLANNED,
         }
 
+    @pytest.mark.parametrize(
+        ("path", "join", "name"),
+        [
+            ("Number", "", "Number"),
+            ("[PO Number]", "", "PO Number"),
+            ('"PO Number"', "", "PO Number"),
+            ("[Line]]No]", "", "Line]No"),
+            ('"5"" tube"', "", '5" tube'),
+            ("head.[Buyer.Name]", "head", "Buyer.Name"),
+            ('[head]."Buyer"', "head", "Buyer"),
+            ("[head.Buyer]", "", "head.Buyer"),
+            ("other.Buyer", "", "other.Buyer"),
+            ("Line]No", "", "Line]No"),
+            ("[PO] Number", "", "[PO] Number"),
+        ],
+    )
+    def test_a_column_is_meant_with_or_without_brackets_and_quotes(
+        self, path: str, join: str, name: str
+    ) -> None:
+        assert Column.parse(path, ["head"]) == Column(join, name)
+
     def test_a_quantity_may_be_the_difference_of_two_columns(self) -> None:
         text = mapping_text(delivered_quantity="{ column = 'Received', minus = 'Rejected' }")
         source = parse_mapping(text, "erp.toml").lines.fields["delivered_quantity"]
@@ -212,6 +233,14 @@ class TestWhatIsWrong:
     def test_a_wrong_value_is_told_with_its_section_and_key(self, text: str, problem: str) -> None:
         assert any(problem in found for found in problems_of(text))
 
+    def test_a_table_name_that_cannot_be_read_hides_nothing_else(self, erp: ErpTable) -> None:
+        erp.add("A1")
+        erp.table = "orders..lines"
+        erp.status_map["O"] = "planed"
+        told = messages_of(erp.refused_night(1))
+        assert '[lines] table: "orders..lines" is not a table name' in told
+        assert 'the unknown status "planed"' in told
+
     def test_no_mapping_is_an_error_that_names_the_setting(self) -> None:
         with override_settings(ERP_MAPPING_FILE=""), pytest.raises(ErpError) as error:
             load_mapping()
@@ -258,6 +287,37 @@ class TestAgainstTheErp:
             '[deliveries] quantity: table receipts has no column "quantities", did you mean '
             '"quantity"?'
         ) in told
+
+    @pytest.mark.parametrize(("before", "after"), ["[]", '""'], ids=["brackets", "quotes"])
+    def test_columns_may_be_written_in_brackets_or_quotes(
+        self, erp: ErpTable, before: str, after: str
+    ) -> None:
+        def written(name: str) -> str:
+            return f"{before}{name.replace(after, after * 2)}{after}"
+
+        odd = [
+            "PO No.", "Line]No", 'Ven"dor', "Article", "Qty.Ordered", "Qty Received", "State",
+        ]  # fmt: skip
+        names = ", ".join('"' + name.replace('"', '""') + '"' for name in odd)
+        erp.run_sql(f"CREATE TABLE items ({names})")
+        erp.run_sql("INSERT INTO items VALUES (7, 1, 3, 'BOLT', 10, 4, 'O')")
+        erp.run_sql('CREATE TABLE vendors ("Vendor No.", "Name 1")')
+        erp.run_sql("INSERT INTO vendors VALUES (3, 'Acme')")
+        fields = dict(zip(COLUMNS, map(written, odd), strict=True))
+        fields["supplier_name"] = f"vendor.{written('Name 1')}"
+        columns = "\n".join(f"{field} = {json.dumps(path)}" for field, path in fields.items())
+        text = (
+            "[lines]\ntable = 'items'\n[lines.joins.vendor]\ntable = 'vendors'\n"
+            f"on = {{ {json.dumps(written('Vendor No.'))} = {json.dumps(written(odd[2]))} }}\n"
+            f"[lines.columns]\n{columns}\n[lines.status_map]\nO = 'planned'"
+        )
+        erp.mapping = lambda: text  # type: ignore[method-assign]  # instead of the usual one
+        feed_slot("custom_text_1", f"{written('vendor')}.{written('Name 1')}")
+        erp.night(1)
+        line = line_of("7", "1")
+        assert line.ordered_quantity == 10
+        assert line.delivered_quantity == 4
+        assert (line.supplier.code, line.supplier.name, line.custom_text_1) == ("3", "Acme", "Acme")
 
     def test_two_tables_of_an_order_and_a_difference_make_one_line(self, erp: ErpTable) -> None:
         erp.run_sql("CREATE TABLE heads (id, state, vendor)")
