@@ -393,10 +393,41 @@ def test_the_connection_refuses_to_write_even_for_a_login_that_may(orders: Postg
         erp.connection.execute('DELETE FROM dbo."PO Lines"')
 
 
-def test_a_date_that_the_driver_cannot_express_fails_with_the_cure(orders: PostgresErp) -> None:
-    orders.change("PO-8", 1, promised="infinity")
-    code, report = command("run_ingestion", "--as-of", str(day(1)))
-    assert (code, report["status"]) == (1, "failed")
-    (notice,) = report["errors_encountered"]
-    assert "infinity" in notice["message"]
-    assert "Map a view" in notice["remedy"]
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("promised", "infinity"),
+        ("promised", "-infinity"),
+        ("received", "0044-03-15 BC"),
+        ("received", "infinity"),
+        ("entered", "0044-03-15 BC"),
+        ("entered", "294276-12-31"),
+        ("changed", "12000-01-01 12:00+00"),
+    ],
+)
+def test_a_date_outside_the_calendar_costs_its_row_and_not_the_night(
+    orders: PostgresErp, field: str, value: str
+) -> None:
+    orders.change("PO-8", 1, **{field: value})
+    report = night(1)
+    assert (report["status"], report["new_lines_created"]) == ("partial", 2)
+    rejected = RejectedRow.objects.get()
+    assert rejected.po_number == "PO-8"
+    year = value.removeprefix("-").partition("-")[0]
+    assert re.search(rf"\({_COLUMNS[field]}\): '-?{year}.*' is not a date", rejected.reason)
+
+    orders.change("PO-8", 1, **{field: "2025-03-02 10:00+00"})
+    assert night(2)["new_lines_created"] == 1
+
+
+def test_in_custom_columns_such_a_date_is_text_or_no_value_and_costs_no_row(
+    orders: PostgresErp,
+) -> None:
+    orders.do("""ALTER TABLE dbo."PO Lines" ADD "Valid" date DEFAULT 'infinity'""")
+    feed_slot("custom_text_2", "Valid")
+    feed_slot("custom_date_1", "Valid")
+    report = night(1)
+    assert (report["new_lines_created"], RejectedRow.objects.count()) == (3, 0)
+    line = line_of("PO-8", "1")
+    assert (line.custom_text_2, line.custom_date_1) == ("infinity", None)
+    assert any("custom_date_1" in notice["message"] for notice in report["errors_encountered"])

@@ -48,8 +48,8 @@ OWN_FILES = {
         "xref_file xref_import history retention context_processors"
     ),
     "ingestion/erp": (
-        "faults fields guard mapping models places preflight reader rights router rows tables "
-        "values"
+        "faults fields guard mapping models places postgresql preflight reader rights router rows "
+        "tables values"
     ),
     "ingestion/management": "output progress",
     "operations": "administrators doctor finding health waiting",

@@ -98,6 +98,11 @@ class ErpReader:
                     if self.connection.vendor == "microsoft":
                         self._choose_isolation()
                     stack.enter_context(transaction.atomic(using=ERP_ALIAS))
+                    if self.connection.vendor == "postgresql":
+                        # Here, because where no PostgreSQL is used psycopg need not be there.
+                        from apps.ingestion.erp.postgresql import take_dates_as_they_are
+
+                        take_dates_as_they_are(self.connection.connection)
                 yield
                 with explained():
                     stack.close()
