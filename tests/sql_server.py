@@ -1,13 +1,33 @@
 """SQL Server's dialect without a server: what would be sent there."""
 
+from __future__ import annotations
+
 import itertools
+import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+import pytest
+import sqlglot
+from django.core.exceptions import EmptyResultSet
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import QuerySet
+from django.db.models.sql import compiler
+from sqlglot import exp
+
+from apps.core.bulk import sqlite, sqlserver
+from apps.core.bulk.target import Target
+
+# Statements whose grammar the parser does not know; their quotes and brackets it checks.
+_UNPARSED = re.compile(
+    r"CREATE TRIGGER|BACKUP DATABASE|RESTORE (DATABASE|FILELISTONLY|VERIFYONLY)|"
+    r"(IF .* )?ALTER DATABASE|SET TRANSACTION ISOLATION LEVEL (SNAPSHOT|READ COMMITTED)$",
+    re.IGNORECASE,
+)
 
 
 def offline_connection() -> BaseDatabaseWrapper:
@@ -30,6 +50,72 @@ def sql_server_sql(queryset: QuerySet[Any]) -> str:
     """What the queryset sends to SQL Server. Raises where its dialect cannot express it."""
     sql, _parameters = queryset.query.get_compiler(connection=offline_connection()).as_sql()
     return str(sql)
+
+
+def parsed(sql: str) -> list[Any]:
+    """The statements in SQL Server's grammar: one, or an INSERT and the question for its key."""
+    text = sql.replace("%s", "NULL").replace("%%", "%")
+    if _UNPARSED.match(text):
+        assert sqlglot.tokenize(text, dialect="tsql")
+        return [exp.Command(this=text)]
+    statements = []
+    for statement in sqlglot.parse(text, dialect="tsql", error_level=sqlglot.ErrorLevel.RAISE):
+        assert statement is not None
+        assert not isinstance(statement, exp.Command), f"not T-SQL: {text[:300]}"
+        statements.append(statement)
+    return statements
+
+
+@contextmanager
+def compiled_for_sql_server() -> Iterator[set[str]]:
+    """All that goes to the application's database inside is compiled for SQL Server as well."""
+    offline = offline_connection()
+    sent: set[str] = set()
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in (
+            compiler.SQLCompiler, compiler.SQLInsertCompiler, compiler.SQLUpdateCompiler,
+            compiler.SQLDeleteCompiler, compiler.SQLAggregateCompiler,
+        ):  # fmt: skip
+            if "execute_sql" in vars(kind):
+                patch.setattr(kind, "execute_sql", _watched(kind.execute_sql, offline, sent))
+        for way in ("insert", "update"):
+            patch.setattr(sqlite, way, _doubled(getattr(sqlite, way), way, offline, sent))
+        yield sent
+
+
+def _watched(execute: Any, offline: Any, sent: set[str]) -> Any:
+    def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.connection.alias == "default" and type(self).execute_sql is not None:
+            try:
+                statements = self.query.clone().get_compiler(connection=offline).as_sql()
+            except EmptyResultSet:
+                statements = []
+            if isinstance(statements, tuple):
+                statements = [statements]
+            sent.update(sql for sql, _ in statements if sql)
+        return execute(self, *args, **kwargs)
+
+    return watched
+
+
+def _doubled(write: Any, way: str, offline: Any, sent: set[str]) -> Any:
+    class Cursor:
+        def __enter__(self) -> Cursor:
+            return self
+
+        def __exit__(self, *error: object) -> None: ...
+
+        def execute(self, sql: str, parameters: list[Any] | None = None) -> None:
+            assert parameters is None or len(parameters) <= 2_100
+            sent.add(sql)
+
+    def doubled(target: Target, *rows: Any) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(offline, "cursor", Cursor)
+            getattr(sqlserver, way)(Target(offline, target.model, target.columns), *rows)
+        write(target, *rows)
+
+    return doubled
 
 
 def is_babelfish(connection: BaseDatabaseWrapper) -> bool:

@@ -1,26 +1,25 @@
 """SQL for SQL Server, checked without one: compiled by mssql-django and parsed as T-SQL.
 
-What a month of nights, all migrations and the reading of an ERP send there. That the statements do
-what they say is shown where a server is (tests/README.md).
+What a month of nights, commands, pages, all migrations and the reading of an ERP send there. SQL
+that the product's own code holds is looked at in test_sql_server_catalogue.py. That the statements
+do what they say is shown where a server is (tests/README.md).
 """
 
 from __future__ import annotations
 
-import re
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlglot
-from django.core.exceptions import EmptyResultSet
+from django.core.management import call_command, get_commands
 from django.db import connection, connections, models
 from django.db.migrations.loader import MigrationLoader
-from django.db.models.sql import compiler
+from django.test import Client
 from sqlglot import exp
 
-from apps.core.bulk import sqlite, sqlserver
-from apps.core.bulk.target import Target
 from apps.ingestion.erp.mapping import parse_mapping
 from apps.ingestion.erp.models import (
     ErpRelation,
@@ -29,75 +28,11 @@ from apps.ingestion.erp.models import (
     padded_orders,
     rows_of_orders,
 )
+from apps.ingestion.tests.erp_table import ErpTable
+from tests.factories import IngestionRunFactory, POLineFactory
 from tests.nights import Act, History, Night, Setup, lived
-from tests.sql_server import offline_connection
-
-# Statements that the parser takes as they are, because it does not know their inner grammar.
-_UNPARSED = re.compile(r"CREATE TRIGGER", re.IGNORECASE)
-
-
-def parsed(sql: str) -> list[Any]:
-    """The statements in SQL Server's grammar: one, or an INSERT and the question for its key."""
-    text = sql.replace("%s", "NULL").replace("%%", "%")
-    statements = []
-    for statement in sqlglot.parse(text, dialect="tsql", error_level=sqlglot.ErrorLevel.RAISE):
-        assert statement is not None
-        if isinstance(statement, exp.Command):
-            assert _UNPARSED.match(text), f"not T-SQL: {text[:300]}"
-        statements.append(statement)
-    return statements
-
-
-@contextmanager
-def compiled_for_sql_server() -> Iterator[set[str]]:
-    """All that goes to the application's database inside is compiled for SQL Server as well."""
-    offline = offline_connection()
-    sent: set[str] = set()
-    with pytest.MonkeyPatch.context() as patch:
-        for kind in (
-            compiler.SQLCompiler, compiler.SQLInsertCompiler, compiler.SQLUpdateCompiler,
-            compiler.SQLDeleteCompiler, compiler.SQLAggregateCompiler,
-        ):  # fmt: skip
-            if "execute_sql" in vars(kind):
-                patch.setattr(kind, "execute_sql", _watched(kind.execute_sql, offline, sent))
-        for way in ("insert", "update"):
-            patch.setattr(sqlite, way, _doubled(getattr(sqlite, way), way, offline, sent))
-        yield sent
-
-
-def _watched(execute: Any, offline: Any, sent: set[str]) -> Any:
-    def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if self.connection.alias == "default" and type(self).execute_sql is not None:
-            try:
-                statements = self.query.clone().get_compiler(connection=offline).as_sql()
-            except EmptyResultSet:
-                statements = []
-            if isinstance(statements, tuple):
-                statements = [statements]
-            sent.update(sql for sql, _ in statements if sql)
-        return execute(self, *args, **kwargs)
-
-    return watched
-
-
-def _doubled(write: Any, way: str, offline: Any, sent: set[str]) -> Any:
-    class Cursor:
-        def __enter__(self) -> Cursor:
-            return self
-
-        def __exit__(self, *error: object) -> None: ...
-
-        def execute(self, sql: str, parameters: list[Any] | None = None) -> None:
-            assert parameters is None or len(parameters) <= 2_100
-            sent.add(sql)
-
-    def doubled(target: Target, *rows: Any) -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(offline, "cursor", Cursor)
-            getattr(sqlserver, way)(Target(offline, target.model, target.columns), *rows)
-        write(target, *rows)
-
-    return doubled
+from tests.sql_server import compiled_for_sql_server, offline_connection, parsed
+from tests.test_pages import ADDRESSES, PEOPLE, person
 
 
 @pytest.mark.django_db
@@ -114,6 +49,76 @@ def test_what_busy_nights_ask_and_write_is_sql_servers_language() -> None:
     assert len(sent) > 60
     # Columns of two collations cannot be compared there; KeyField says which are exact.
     assert not any("COLLATE" in sql for sql in sent)
+
+
+# What each command is given; None: it asks the database nothing through Django's models.
+COMMANDS: dict[str, list[tuple[str, ...]] | None] = {
+    "configure_custom_column": [
+        ("custom_text_1", "--label", "Note", "--source", "erp", "--erp-column", "remark"),
+        ("custom_text_2", "--label", "Mine", "--source", "user"),
+        ("custom_text_2", "--deactivate"),
+        (),
+    ],
+    "run_ingestion": [("--as-of", "2025-03-01"), ("--as-of", "2025-03-02", "--accept-drop")],
+    "check_erp": [(), ("--json",)],
+    "import_xref": [("{folder}/xref.csv",), ("{folder}/xref.csv", "--replace", "--dry-run")],
+    "ingestion_history": [(), ("--json", "--limit", "1")],
+    "prune_snapshots": [("--keep", "1")],
+    "create_admin": [("first",), ("second", "--unless-one-exists")],
+    "doctor": [("--json",)],
+    "backup": None,  # the engine's own tools
+    "restore": None,
+    "serve": None,
+}
+
+
+@pytest.mark.django_db
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="once is enough, beside one engine")
+def test_what_the_commands_ask_and_write_is_sql_servers_language(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = {name for name, app in get_commands().items() if app.startswith("apps.")}
+    assert {*COMMANDS} == ours - {"demo", "load_adventureworks"}
+    (tmp_path / "xref.csv").write_text("supplier,item_code,sku,item\n,BOLT,SKU-1,Screws\n")
+    monkeypatch.setenv("PO_TRACKING_ADMIN_PASSWORD", "a long and unusual one")
+    erp = ErpTable(tmp_path / "erp.sqlite3")
+    erp.add("A1", status="?")
+    erp.add("A2", status="C")
+    with compiled_for_sql_server() as sent, erp.connected():
+        for name in COMMANDS:
+            for arguments in COMMANDS[name] or ():
+                given = [argument.format(folder=tmp_path) for argument in arguments]
+                output = io.StringIO()
+                code: int | str | None = 0
+                try:
+                    call_command(name, *given, stdout=output, stderr=output)
+                except SystemExit as end:
+                    code = end.code
+                # The doctor finds fault with the tests' own settings.
+                assert code == 0 or name == "doctor", output.getvalue()
+    _assert_only_sql_servers_language(sent)
+
+
+@pytest.mark.django_db
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="once is enough, beside one engine")
+def test_what_the_pages_ask_is_sql_servers_language() -> None:
+    POLineFactory.create_batch(3)
+    IngestionRunFactory.create()
+    with compiled_for_sql_server() as sent:
+        for who in PEOPLE:
+            client = person(who)
+            for address in ADDRESSES.values():
+                client.get(address)
+                client.get(address, headers={"HX-Request": "true"})
+            client.post("/sign-out/")
+        Client().post("/sign-in/", {"username": "nobody", "password": "wrong"})
+    _assert_only_sql_servers_language(sent)
+
+
+def _assert_only_sql_servers_language(sent: set[str]) -> None:
+    assert len(sent) > 10
+    for sql in sent:
+        parsed(sql)
 
 
 def test_every_migration_of_the_project_is_sql_servers_language() -> None:
