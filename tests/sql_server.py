@@ -52,8 +52,25 @@ def sql_server_sql(queryset: QuerySet[Any]) -> str:
     return str(sql)
 
 
+# How SQL shows that it uses what mssql-django declares unsupported, by Django's name for it.
+SHOWN_BY_SQL = {
+    "can_distinct_on_fields": r"DISTINCT ON",
+    "has_json_object_function": r"JSON_(OBJECT|ARRAY)",
+    "has_json_operators": r"JSON_(VALUE|QUERY)|OPENJSON|->",
+    "has_zoneinfo_database": r"AT TIME ZONE",
+    "supports_aggregate_filter_clause": r"FILTER \(WHERE",
+    "supports_frame_exclusion": r"\bEXCLUDE (CURRENT|GROUP|TIES)",
+    "supports_frame_range_fixed_distance": r"\bRANGE BETWEEN",
+    "supports_order_by_nulls_modifier": r"NULLS (FIRST|LAST)",
+    "supports_paramstyle_pyformat": r"%\(",
+    "supports_subqueries_in_group_by": r"GROUP BY [^)]*\(SELECT",
+}
+
+
 def parsed(sql: str) -> list[Any]:
     """The statements in SQL Server's grammar: one, or an INSERT and the question for its key."""
+    for feature, pattern in SHOWN_BY_SQL.items():
+        assert not re.search(pattern, sql), f"{feature} is used: {sql[:300]}"
     text = sql.replace("%s", "NULL").replace("%%", "%")
     if _UNPARSED.match(text):
         assert sqlglot.tokenize(text, dialect="tsql")
