@@ -25,11 +25,15 @@ from cryptography.x509.oid import NameOID
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
+from apps.ingestion import erp_check, pipeline
+from apps.ingestion.context import RunOptions
 from apps.ingestion.erp.preflight import connect
 from apps.ingestion.errors import ErpError
+from apps.ingestion.models import RunStatus
 from tests.erp import use_erp
 
 SECRET = "pa55word-of-the-reader"
+WRONG = "wr0ng-one-of-the-reader"
 DRIVERS = {
     "psycopg": "postgres://reader:{secret}@{address}/erp",
     "pyodbc": "mssql://reader:{secret}@{address}/erp?python_driver=pyodbc&driver=FreeTDS"
@@ -53,6 +57,7 @@ def told_within_20_seconds(url: str) -> ErpError:
         if missing in told:
             pytest.skip(f"the driver is not on this machine: {told}")
     assert SECRET not in told
+    assert WRONG not in told
     return caught.value
 
 
@@ -95,20 +100,96 @@ def login(transactional_db: None) -> Iterator[str]:
     """A login of PostgreSQL that .ci/run lets in with its password only."""
     name = "needs_password"
     with connection.cursor() as cursor:
-        cursor.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'the-right-one'")
+        cursor.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{SECRET}'")
     yield name
     with connection.cursor() as cursor:
         cursor.execute(f"DROP ROLE {name}")
 
 
-@pytest.mark.skipif(connection.vendor != "postgresql", reason="asks a PostgreSQL server")
-def test_a_wrong_password_is_told_with_what_to_correct(login: str) -> None:
+@pytest.fixture
+def reader(transactional_db: None) -> Iterator[str]:
+    """A login of PostgreSQL, and the table of an ERP that it may read."""
+    # Logins belong to the whole server, which may serve several test processes.
+    name = f"reader_of_faults_in_{connection.settings_dict['NAME']}"
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{SECRET}'")
+        cursor.execute("CREATE SCHEMA erp_side")
+        cursor.execute(
+            "CREATE TABLE erp_side.lines (po text, line int, vendor text, item text,"
+            " ordered numeric, delivered numeric, state text)"
+        )
+        cursor.execute(f"GRANT USAGE ON SCHEMA erp_side TO {name}")
+        cursor.execute(f"GRANT SELECT ON erp_side.lines TO {name}")
+        cursor.execute("INSERT INTO erp_side.lines VALUES ('A1', 1, 'V1', 'BOLT', 10, 0, 'O')")
+    yield name
+    with connection.cursor() as cursor:
+        cursor.execute("DROP SCHEMA erp_side CASCADE")
+        cursor.execute(f"DROP OWNED BY {name}")
+        cursor.execute(f"DROP ROLE {name}")
+
+
+def address_for(login: str, password: str) -> str:
+    """Of the database that the tests themselves use."""
     given = connection.settings_dict
     host = f"/{given['HOST']}" if given["HOST"].startswith("/") else given["HOST"]
     port = f":{given['PORT']}" if given["PORT"] else ""
-    url = f"postgres://{login}:{SECRET}@{host}{port}/{given['NAME']}"
+    return f"postgres://{login}:{password}@{host}{port}/{given['NAME']}"
+
+
+MAPPING = """
+[lines]
+table = "erp_side.lines"
+[lines.columns]
+po_number = "po"
+line_number = "line"
+supplier_code = "vendor"
+item_code = "item"
+ordered_quantity = "ordered"
+delivered_quantity = "delivered"
+status = "state"
+"""
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="asks a PostgreSQL server")
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            "ALTER TABLE erp_side.lines RENAME delivered TO delivered_qty",
+            'table erp_side.lines has no column "delivered", did you mean "delivered_qty"?',
+        ),
+        ("GRANT UPDATE ON erp_side.lines TO {reader}", "may only SELECT"),
+    ],
+    ids=["a renamed column", "a login that can write"],
+)
+def test_what_has_changed_at_the_erp_is_told_by_run_and_check_within_20_seconds(
+    reader: str, change: str, told: str
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(change.format(reader=reader))
+    with use_erp(address_for(reader, SECRET), MAPPING):
+        for say in (_said_by_run, _said_by_check):
+            started = time.monotonic()
+            said = say()
+            assert time.monotonic() - started < 20
+            assert told in said
+            assert SECRET not in said
+
+
+def _said_by_run() -> str:
+    report = pipeline.run(options=RunOptions())
+    assert report.status == RunStatus.FAILED
+    return str(report.errors_encountered)
+
+
+def _said_by_check() -> str:
+    return str(erp_check.check().problems)
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="asks a PostgreSQL server")
+def test_a_wrong_password_is_told_with_what_to_correct(login: str) -> None:
     try:
-        told = told_within_20_seconds(url)
+        told = told_within_20_seconds(address_for(login, WRONG))
     except pytest.fail.Exception:
         pytest.skip("this server lets everybody in without a password")
     assert "Correct user and password" in told.remedy
