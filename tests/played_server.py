@@ -66,6 +66,7 @@ class PlayedServer:
         self.also: dict[str, list[Row]] = {}
         self.powers: set[str] = set()
         self.acts_as: list[str] = []
+        self.lists_logins = True
         self.sent: list[tuple[str, set[tuple[str, int]]]] = []
         self.connection = self._connect(next(iter(databases)))
 
@@ -165,7 +166,12 @@ class _Cursor:
     def _updateability(self, sql: str, parameters: list[Any]) -> list[Row]:
         return [("READ_ONLY" if self._database.read_only else "READ_WRITE",)]
 
+    def _catalogue(self, sql: str, parameters: list[Any]) -> list[Row]:
+        is_there = parameters != ["sys.server_principals"] or self._server.lists_logins
+        return [(1 if is_there else None,)]
+
     def _principals(self, sql: str, parameters: list[Any]) -> list[Row]:
+        assert "server_principals" not in sql or self._server.lists_logins
         whose = self._server if "server_principals" in sql else self._database
         return [(name,) for name in whose.acts_as]
 
@@ -206,7 +212,7 @@ _ANSWERS: list[tuple[str, Callable[[_Cursor, str, list[Any]], list[Row]]]] = [
     (r"HAS_DBACCESS", _Cursor._access),
     (r"\.sys\.objects AS o", _Cursor._object),
     (r"FROM \[\w+\]\.INFORMATION_SCHEMA\.VIEW_TABLE_USAGE", _Cursor._usage),
-    (r"^SELECT OBJECT_ID\(%s\)$", lambda *_: [(1,)]),
+    (r"^SELECT OBJECT_ID\(%s\)$", _Cursor._catalogue),
     (r"FROM sys\.databases", _Cursor._versions),
     (r"'Updateability'", _Cursor._updateability),
     (r"_principals WHERE", _Cursor._principals),

@@ -61,17 +61,18 @@ def told_within_20_seconds(url: str) -> ErpError:
     return caught.value
 
 
-def free_port() -> int:
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """Of nobody who listens. It stays taken, so that no other process begins to."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
+        yield one.getsockname()[1]
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("url", DRIVERS.values(), ids=DRIVERS.keys())
-def test_a_server_that_is_down_is_told_so_with_what_to_check(url: str) -> None:
-    error = told_within_20_seconds(url.format(secret=SECRET, address=f"127.0.0.1:{free_port()}"))
+def test_a_server_that_is_down_is_told_so_with_what_to_check(url: str, silent_port: int) -> None:
+    error = told_within_20_seconds(url.format(secret=SECRET, address=f"127.0.0.1:{silent_port}"))
     assert "up and reachable from this machine" in error.remedy
 
 

@@ -149,13 +149,16 @@ _IN_DATABASE = {f"the role {role}": f"IS_ROLEMEMBER('{role}')" for role in _DATA
 # Writing itself first: where the server answers NULL to one of these, nothing is proven.
 _WRITING = ("INSERT", "UPDATE", "DELETE")
 _RULING = ("ALTER", "CONTROL", "TAKE OWNERSHIP")
+# Whom a login may act as: where they are listed, and the question for those.
 _LOGINS = (
+    "sys.server_principals",
     "SELECT name FROM sys.server_principals WHERE name <> SUSER_SNAME() "
-    "AND HAS_PERMS_BY_NAME(QUOTENAME(name), 'LOGIN', 'IMPERSONATE') = 1"
+    "AND HAS_PERMS_BY_NAME(QUOTENAME(name), 'LOGIN', 'IMPERSONATE') = 1",
 )
 _USERS = (
+    "sys.database_principals",
     "SELECT name FROM sys.database_principals WHERE name <> USER_NAME() "
-    "AND HAS_PERMS_BY_NAME(QUOTENAME(name), 'USER', 'IMPERSONATE') = 1"
+    "AND HAS_PERMS_BY_NAME(QUOTENAME(name), 'USER', 'IMPERSONATE') = 1",
 )
 
 
@@ -196,9 +199,10 @@ def _inside(database: str, connection: BaseDatabaseWrapper) -> Iterator[BaseData
     """The connection, or one more with the same login where it is in another database."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT DB_NAME()")
-        if cursor.fetchone()[0] == database:
-            yield connection
-            return
+        (here,) = cursor.fetchone()
+    if here == database:
+        yield connection
+        return
     other = connection.copy(f"{connection.alias} in {database}")
     other.settings_dict["NAME"] = database
     try:
@@ -214,15 +218,21 @@ def _is_read_only(cursor: Any) -> bool:
     return bool(cursor.fetchone()[0] == "READ_ONLY")
 
 
-def _powers_over(cursor: Any, questions: dict[str, str], principals: str, where: str) -> list[str]:
+def _powers_over(
+    cursor: Any, questions: dict[str, str], principals: tuple[str, str], where: str
+) -> list[str]:
     """The roles and permissions that the login has, or else whom it may act as."""
     cursor.execute(f"SELECT {', '.join(questions.values())}")  # the names are those above
     answers = zip(questions, cursor.fetchone(), strict=True)
     held = [f"{power}{where}" for power, answer in answers if answer == 1]
-    if not held:
-        cursor.execute(principals)
-        held = [f"EXECUTE AS {name}{where}" for (name,) in cursor.fetchall()]
-    return held
+    if held:
+        return held
+    catalogue, question = principals
+    cursor.execute("SELECT OBJECT_ID(%s)", [catalogue])
+    if cursor.fetchone()[0] is None:
+        return []  # Azure's databases stand alone, without logins of a server
+    cursor.execute(question)
+    return [f"EXECUTE AS {name}{where}" for (name,) in cursor.fetchall()]
 
 
 def _may_write(cursor: Any, name: str) -> bool | None:

@@ -107,6 +107,12 @@ def test_a_login_that_may_act_as_somebody_else_counts() -> None:
     assert "EXECUTE AS sa" in _proof(server, "Lines").statement
 
 
+def test_a_server_that_lists_no_logins_is_not_asked_for_them() -> None:
+    server = PlayedServer(erp=_erp(Lines=Thing(SELECT)))
+    server.lists_logins = False
+    assert _proof(server, "Lines").can_write is False
+
+
 @pytest.mark.parametrize("base", ["other.dbo.Lines", "other..Lines", "dbo.Real", "Real"])
 def test_behind_a_synonym_the_table_itself_is_asked_about(base: str) -> None:
     def server(right: str) -> PlayedServer:
