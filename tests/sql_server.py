@@ -84,11 +84,23 @@ def parsed(sql: str) -> list[Any]:
 
 
 @contextmanager
+def known(offline: Any) -> Iterator[None]:
+    """Django's router and some of its compilers look connections up by name."""
+    connections.settings[offline.alias] = offline.settings_dict
+    connections[offline.alias] = offline
+    try:
+        yield
+    finally:
+        del connections[offline.alias]
+        del connections.settings[offline.alias]
+
+
+@contextmanager
 def compiled_for_sql_server() -> Iterator[set[str]]:
     """All that goes to the application's database inside is compiled for SQL Server as well."""
     offline = offline_connection()
     sent: set[str] = set()
-    with pytest.MonkeyPatch.context() as patch:
+    with known(offline), pytest.MonkeyPatch.context() as patch:
         for kind in (
             compiler.SQLCompiler, compiler.SQLInsertCompiler, compiler.SQLUpdateCompiler,
             compiler.SQLDeleteCompiler, compiler.SQLAggregateCompiler,
@@ -104,7 +116,7 @@ def _watched(execute: Any, offline: Any, sent: set[str]) -> Any:
     def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
         if self.connection.alias == "default" and type(self).execute_sql is not None:
             try:
-                statements = self.query.clone().get_compiler(connection=offline).as_sql()
+                statements = self.query.clone().get_compiler(using=offline.alias).as_sql()
             except EmptyResultSet:
                 statements = []
             if isinstance(statements, tuple):

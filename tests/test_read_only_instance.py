@@ -48,7 +48,7 @@ def sign_in(c, name, password={PASSWORD!r}):
     data = {{"username": name, "password": password}}
     return c.post("/sign-in/", data, secure=True).status_code
 
-def get(c, path="/"):
+def get(c, path="/po/"):
     return c.get(path, secure=True)
 
 said = {{}}

@@ -10,12 +10,13 @@ import ast
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS
+from django.db import DEFAULT_DB_ALIAS, OperationalError
 
 from apps.audit import append_only
 from apps.ingestion.erp import preflight, reader, rights
@@ -127,6 +128,9 @@ def server() -> PlayedServer:
         ],
         "SELECT CAST(SERVERPROPERTY('ProductVersion')": [("15",)],
         "SELECT DB_ID(": [(7,)],
+        "SELECT SUSER_SNAME(), USER_NAME(), HAS_PERMS": [("po", "po", 1, 1, 1)],
+        "SELECT SUM(CAST(size AS bigint))": [(8192,)],
+        "SELECT CAST(DATABASEPROPERTYEX(N'": [("ONLINE",)],
         "SELECT physical_name": [("D:\\Data\\po.mdf", "D")],
         "SELECT COUNT(*)": [(0,)],
         "SELECT app, name": [("po", "0001_initial")],
@@ -164,6 +168,7 @@ def _look_at_everything(server: PlayedServer, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(module, "connections", played)
     for look in (
         database.look_at_database,
+        database.look_at_size,
         database.look_at_history,
         database.look_at_engine,
         machine.look_at_clock,
@@ -181,6 +186,9 @@ def _back_up_and_restore(server: PlayedServer, monkeypatch: pytest.MonkeyPatch) 
     backup: Any = SimpleNamespace(manifest=manifest)
     sqlserver.restore(server.connection, backup)
     content.filled_tables(server.connection)
+    list(sqlserver.lacks(server.connection, Path("unused")))
+    with sqlserver._session(server.connection, "master") as ask:
+        sqlserver._bring_back(ask, "it's", OperationalError("refused"))
 
 
 @pytest.mark.django_db

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import call_command, get_commands
-from django.db import connection, connections, models
+from django.db import connection, models
 from django.db.migrations.loader import MigrationLoader
 from django.test import Client
 from sqlglot import exp
@@ -29,10 +28,16 @@ from apps.ingestion.erp.models import (
     rows_of_orders,
 )
 from apps.ingestion.tests.erp_table import ErpTable
-from tests.factories import IngestionRunFactory, POLineFactory
+from apps.po.columns import FilterKind, all_columns
+from apps.po.filters import filter_names
+from apps.po.models import CUSTOM_SLOTS
+from apps.po.presets import PRESETS
+from tests.factories import CustomColumnFactory, IngestionRunFactory, POLineFactory
 from tests.nights import Act, History, Night, Setup, lived
-from tests.sql_server import compiled_for_sql_server, offline_connection, parsed
-from tests.test_pages import ADDRESSES, PEOPLE, person
+from tests.sql_server import compiled_for_sql_server, known, offline_connection, parsed
+from tests.test_pages import ADDRESSES, PEOPLE, filled, person
+
+DATED = (FilterKind.DATES, FilterKind.MOMENTS)
 
 
 @pytest.mark.django_db
@@ -103,16 +108,29 @@ def test_what_the_commands_ask_and_write_is_sql_servers_language(
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="once is enough, beside one engine")
 def test_what_the_pages_ask_is_sql_servers_language() -> None:
     POLineFactory.create_batch(3)
+    for slot in CUSTOM_SLOTS:
+        CustomColumnFactory.create(slot=slot, label=slot)
     IngestionRunFactory.create()
     with compiled_for_sql_server() as sent:
         for who in PEOPLE:
             client = person(who)
-            for address in ADDRESSES.values():
-                client.get(address)
-                client.get(address, headers={"HX-Request": "true"})
+            for address in [*map(filled, ADDRESSES), *lists()]:
+                client.get(address).close()
+                client.get(address, headers={"HX-Request": "true"}).close()
             client.post("/sign-out/")
         Client().post("/sign-in/", {"username": "nobody", "password": "wrong"})
     _assert_only_sql_servers_language(sent)
+
+
+def lists() -> Iterator[str]:
+    """The list in every preset, sorted and filtered by every column."""
+    for preset in PRESETS:
+        yield f"/po/?preset={preset}"
+    for column in all_columns().values():
+        for name in filter_names(column):
+            value = "2026-03-01" if column.filter in DATED else "12"
+            value = column.choices[0][0] if column.choices else value
+            yield f"/po/?{name}={value}&sort=-{column.key}&columns={column.key}"
 
 
 def _assert_only_sql_servers_language(sent: set[str]) -> None:
@@ -128,7 +146,7 @@ def test_every_migration_of_the_project_is_sql_servers_language() -> None:
     ours = [(key, each) for key, each in nodes if each.__module__.startswith("apps.")]
     assert len(ours) >= 6
     statements: list[str] = []
-    with _known(offline):
+    with known(offline):
         for key, migration in ours:
             state = loader.project_state([key], at_end=False)
             with offline.schema_editor(collect_sql=True, atomic=False) as editor:
@@ -138,18 +156,6 @@ def test_every_migration_of_the_project_is_sql_servers_language() -> None:
     assert len(created) >= 15
     for sql in statements:
         parsed(sql.removesuffix(";"))
-
-
-@contextmanager
-def _known(offline: Any) -> Iterator[None]:
-    """Django's router looks connections up by name."""
-    connections.settings[offline.alias] = offline.settings_dict
-    connections[offline.alias] = offline
-    try:
-        yield
-    finally:
-        del connections[offline.alias]
-        del connections.settings[offline.alias]
 
 
 MAPPINGS = {

@@ -70,7 +70,7 @@ class LineList:
         )
         lines = PRESETS[state.preset].narrow(measure, POLine.objects.for_user(user))
         filters = LineFilters(
-            state.filter_data(), _with_computed(lines, state, known), known.values(), measure
+            state.filter_data(), _with_filtered(lines, state, known), known.values(), measure
         )
         return cls(
             user=user,
@@ -104,9 +104,16 @@ class LineList:
         if few:
             lines = POLine.objects.for_user(self.user).filter(pk__in=self.lines.values("pk"))
         names = {"pk", "po_number", *(name for each in self.columns for name in each.fields)}
-        needed = {*names, *self.order.fields} & COMPUTED.keys()
-        lines = lines.annotate(**{name: COMPUTED[name] for name in needed})
+        lines = self._with_computed(lines, {*names, *self.order.fields})
         return self.measure.with_exception(lines).values(*sorted(names), "exception")
+
+    def keys(self) -> Any:
+        """The primary keys of the lines, unsorted."""
+        lines = self._with_computed(self.lines, {*self.order.fields})
+        return lines.values_list("pk", flat=True)
+
+    def _with_computed(self, lines: POLineQuerySet, names: set[str]) -> POLineQuerySet:
+        return lines.annotate(**{name: COMPUTED[name] for name in names & COMPUTED.keys()})
 
 
 class ListPage:
@@ -230,7 +237,7 @@ class ListPage:
         return " – ".join(bounds) if any(bounds) else ""  # noqa: RUF001  # a range's own dash
 
 
-def _with_computed(
+def _with_filtered(
     lines: POLineQuerySet, state: ListState, known: Mapping[str, Column]
 ) -> POLineQuerySet:
     """With those of COMPUTED that are filtered by."""

@@ -10,7 +10,6 @@ from django.db.models import QuerySet
 
 # Beyond this many, a list is "more than 10,000": nobody reads on, and counting on is slow.
 COUNT_LIMIT = 10_000
-_AT_ONCE = 2_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,14 +46,16 @@ def part(lines: QuerySet[Any, Any], order: Order, start: int, stop: int) -> list
     return found + list(without[skipped : skipped + missing])
 
 
-def stream(lines: QuerySet[Any, Any], order: Order) -> Iterator[Any]:
-    """All lines in this order, not in memory together."""
-    if not order.nullable:
-        yield from order.sorted(lines).iterator(_AT_ONCE)
-        return
-    name = order.fields[0]
-    yield from order.sorted(lines.filter(**{f"{name}__isnull": False})).iterator(_AT_ONCE)
-    yield from lines.filter(**{f"{name}__isnull": True}).order_by("pk").iterator(_AT_ONCE)
+def in_chunks(
+    lines: QuerySet[Any, dict[str, Any]], keys: list[int], size: int
+) -> Iterator[dict[str, Any]]:
+    """The lines of these primary keys in the order of the keys, never more of them in memory than
+    `size`: not every driver can hand out a long result piece by piece. `lines` are dictionaries
+    with "pk"; a line that went meanwhile is left out."""
+    for start in range(0, len(keys), size):
+        some = keys[start : start + size]
+        found = {line["pk"]: line for line in lines.filter(pk__in=some)}
+        yield from (found[key] for key in some if key in found)
 
 
 def count_up_to_limit(lines: QuerySet[Any, Any]) -> int:

@@ -38,7 +38,7 @@ def sign_in(client: Client, name: str = "katrin", password: str = PASSWORD, **da
 
 
 def is_signed_in(client: Client) -> bool:
-    return client.get("/").status_code == 200
+    return client.get("/password/").status_code == 200
 
 
 def test_name_and_password_lead_to_the_start_page(client: Client, katrin: User) -> None:
