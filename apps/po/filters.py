@@ -15,6 +15,7 @@ import django_filters
 from django import forms
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.http import QueryDict
+from django.utils.translation import gettext_lazy as _
 
 from apps.core.clock import start_of_business_day
 from apps.po.columns import Column, FilterKind
@@ -84,8 +85,12 @@ class _AnyOf(django_filters.MultipleChoiceFilter):  # type: ignore[misc]  # has 
     """One of several values. A value that no line has finds no line."""
 
     class field_class(forms.MultipleChoiceField):  # noqa: N801  # django-filter's name for it
+        # Django's own words repeat the value, which may be very long.
+        default_error_messages = {"invalid_choice": _("There is no such choice.")}
+
         def valid_value(self, value: str) -> bool:
-            return len(value) <= LONGEST_TEXT
+            # PostgreSQL refuses a text with a NUL in it.
+            return len(value) <= LONGEST_TEXT and "\0" not in value
 
     def filter(self, lines: Any, value: list[str]) -> Any:
         return lines.filter(**{f"{self.field_name}__in": value}) if value else lines
