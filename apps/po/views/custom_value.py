@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.conf import settings
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
@@ -34,9 +33,9 @@ class ValueForm(forms.Form):
 @require_http_methods(["GET", "HEAD", "POST"])
 def edit(request: HttpRequest, pk: int, slot: str) -> HttpResponse:
     """The form in the cell (GET), the value itself (GET with `shown`), or a new value (POST)."""
-    line, column = _found(request, pk, slot)
     if "shown" in request.GET:
-        return _shown(request, line, column)
+        return _shown(*_found(request, pk, slot))
+    line, column = _found_to_change(request, pk, slot)
     if request.method != "POST":
         seen = as_text(getattr(line, slot))
         form = ValueForm(column, initial={"value": getattr(line, slot), "seen": seen})
@@ -69,7 +68,7 @@ def edit(request: HttpRequest, pk: int, slot: str) -> HttpResponse:
 @require_POST
 def give_back(request: HttpRequest, pk: int, slot: str) -> HttpResponse:
     """The ERP's value stands again."""
-    line, column = _found(request, pk, slot)
+    line, column = _found_to_change(request, pk, slot)
     user: Any = request.user
     try:
         services.give_back_to_erp(
@@ -84,28 +83,34 @@ def give_back(request: HttpRequest, pk: int, slot: str) -> HttpResponse:
 
 
 def _found(request: HttpRequest, pk: int, slot: str) -> tuple[POLine, Column]:
-    """The line and its column, for somebody who may enter a value there. 404 outside of the scope,
-    403 for a value that is not theirs to change."""
+    """The line and its custom column, to be looked at. 404 outside of the scope."""
     user: Any = request.user
     line = get_object_or_404(POLine.objects.for_user(user).current(), pk=pk)
     column = all_columns().get(slot)
     if column is None or not column.is_custom:
         raise Http404
-    row = {"custom_sources": line.custom_sources}
-    if "shown" not in request.GET and not may_edit(row, column, user.role):
+    return line, column
+
+
+def _found_to_change(request: HttpRequest, pk: int, slot: str) -> tuple[POLine, Column]:
+    """As _found, and 403 for a value that is not the person's to change."""
+    user: Any = request.user
+    line, column = _found(request, pk, slot)
+    if not may_edit({"custom_sources": line.custom_sources}, column, user.role):
         raise PermissionDenied
     return line, column
 
 
 def _saved(request: HttpRequest, pk: int, slot: str) -> HttpResponse:
+    # A value that was given back is the ERP's, and not the person's to change any more.
     line, column = _found(request, pk, slot)
     # The same value may be on the page twice, in the list and in the panel.
     return trigger_client_event(
-        _shown(request, line, column), "custom-value-saved", {"address": request.path}
+        _shown(line, column), "custom-value-saved", {"address": request.path}
     )
 
 
-def _shown(request: HttpRequest, line: POLine, column: Column) -> HttpResponse:
+def _shown(line: POLine, column: Column) -> HttpResponse:
     row = {"custom_sources": line.custom_sources}
     return HttpResponse(f"{custom_value(getattr(line, column.key))}{custom_sign(row, column)}")
 
@@ -119,6 +124,5 @@ def _form(request: HttpRequest, form: ValueForm, line: POLine, column: Column) -
         "line": line,
         "column": column,
         "can_be_given_back": is_persons_in_erp_column,
-        "read_only": settings.READ_ONLY,
     }
     return page_or_fragment(request, "po/custom_value.html", "po/_custom_value.html", context)
