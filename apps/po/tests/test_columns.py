@@ -181,7 +181,7 @@ def test_a_column_reads_all_that_its_cell_shows_on_the_page_and_in_excel(role: R
         list_ = asked(person, columns=key, sort="po_number")
         rows = [strip_tags(row).strip() for row in ListPage(list_).rows]
         cells = in_excel(list_)
-        assert len(rows) == len(cells) == 3, key
+        assert len(rows) == 3, key
         # "a" and "b" have everything, and differ in it; "c" has nothing but what every line has.
         assert rows[0], key
         assert rows[0] != rows[1], key
