@@ -27,7 +27,8 @@ MOST_LINES = 100_000
 _AT_ONCE = 1_000
 _WIDTHS = {Kind.TEXT: 28, Kind.SUPPLIER: 32, Kind.CUSTOM_TEXT: 28, Kind.STATUS: 18, Kind.MOMENT: 17}
 _DATE_FORMAT, _MOMENT_FORMAT = "yyyy-mm-dd", "yyyy-mm-dd hh:mm"
-_QUANTITY_FORMAT = "#,##0.###"
+# One format for both would leave a whole number with a point behind it.
+_WHOLE_FORMAT, _QUANTITY_FORMAT = "#,##0", "#,##0.###"
 _IN_MEMORY = 5_000_000  # bytes
 _FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -95,7 +96,8 @@ def _cell(sheet: Any, column: Column, line: dict[str, Any]) -> Any:
             return _text(sheet, value.isoformat())
         return _formatted(sheet, value, _DATE_FORMAT)
     if isinstance(value, Decimal):
-        return _formatted(sheet, value, _QUANTITY_FORMAT)
+        is_whole = value == value.to_integral_value()
+        return _formatted(sheet, value, _WHOLE_FORMAT if is_whole else _QUANTITY_FORMAT)
     return _text(sheet, str(value))
 
 
