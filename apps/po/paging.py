@@ -46,9 +46,7 @@ def part(lines: QuerySet[Any, Any], order: Order, start: int, stop: int) -> list
     return found + list(without[skipped : skipped + missing])
 
 
-def in_chunks(
-    lines: QuerySet[Any, dict[str, Any]], keys: list[int], size: int
-) -> Iterator[dict[str, Any]]:
+def in_chunks(lines: QuerySet[Any, Any], keys: list[int], size: int) -> Iterator[dict[str, Any]]:
     """The lines of these primary keys in the order of the keys, never more of them in memory than
     `size`: not every driver can hand out a long result piece by piece. `lines` are dictionaries
     with "pk"; a line that went meanwhile is left out."""

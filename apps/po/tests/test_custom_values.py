@@ -243,7 +243,7 @@ def test_without_its_event_no_value_is_changed(
     def fails(*args: Any, **values: Any) -> int:
         raise DatabaseError("no history today")
 
-    monkeypatch.setattr(services.audit, "record", fails)
+    monkeypatch.setattr("apps.audit.services.record", fails)
     client.raise_request_exception = False
     if act == "enter":
         answer = enter(client, line, "mine", seen="before")
