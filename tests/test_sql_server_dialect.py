@@ -35,7 +35,7 @@ from apps.po.presets import PRESETS
 from tests.factories import CustomColumnFactory, IngestionRunFactory, POLineFactory
 from tests.nights import Act, History, Night, Setup, lived
 from tests.sql_server import compiled_for_sql_server, known, offline_connection, parsed
-from tests.test_pages import ADDRESSES, PEOPLE, filled, person
+from tests.test_pages import ADDRESSES, PEOPLE, filled, person, read_to_its_end
 
 DATED = (FilterKind.DATES, FilterKind.MOMENTS)
 
@@ -115,8 +115,8 @@ def test_what_the_pages_ask_is_sql_servers_language() -> None:
         for who in PEOPLE:
             client = person(who)
             for address in [*map(filled, ADDRESSES), *lists()]:
-                client.get(address).close()
-                client.get(address, headers={"HX-Request": "true"}).close()
+                read_to_its_end(client.get(address))
+                read_to_its_end(client.get(address, headers={"HX-Request": "true"}))
             client.post("/sign-out/")
         Client().post("/sign-in/", {"username": "nobody", "password": "wrong"})
     _assert_only_sql_servers_language(sent)

@@ -188,7 +188,7 @@ _BUILT_IN = (
     _dates("production_ready_date", _("Production ready")),
     _dates("ready_to_dispatch_date", _("Ready to dispatch on")),
     _dates("in_date", _("Last receipt in the ERP")),
-    _dates("po_insert_date", _("Ordered on")),
+    _dates("po_insert_date", _("PO insert date")),
     Column(key="erp_status", label=_("ERP status"), kind=Kind.KEY),
     Column(
         key="presence", label=_("In the ERP"), kind=Kind.CHOICE,

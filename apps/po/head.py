@@ -6,13 +6,18 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
+from django.conf import settings
+from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from apps.accounts.models import User
 from apps.core.clock import business_today
 from apps.po.badges import Freshness, badge, progress_bar
-from apps.po.models import CustomColumn, POLine, Presence, Thresholds
+from apps.po.cells import may_edit
+from apps.po.columns import Column, all_columns
+from apps.po.models import POLine, Presence, Thresholds
 from apps.po.quantities import Progress
 from apps.po.thresholds import current_thresholds
 
@@ -29,6 +34,7 @@ class CustomValue:
     value: str | date | Decimal | None
     owner: str
     owner_icon: str
+    address: str  # where it is changed; "" for what this person may not change
 
     @property
     def kind(self) -> str:
@@ -46,7 +52,8 @@ class Head:
     custom: list[CustomValue]
 
     @classmethod
-    def of(cls, line: POLine) -> Head:
+    def of(cls, line: POLine, user: User) -> Head:
+        """As this person sees it now. Four queries."""
         today = business_today()
         thresholds = current_thresholds()
         progress = Progress.of(
@@ -61,7 +68,9 @@ class Head:
             freshness=Freshness.by(thresholds, today).badge(line.last_expeditor_update),
             progress=progress,
             bar=progress_bar(progress),
-            custom=[_custom(line, column) for column in CustomColumn.objects.filter(active=True)],
+            custom=[
+                _custom(line, column, user) for column in all_columns().values() if column.is_custom
+            ],
         )
 
 
@@ -111,16 +120,22 @@ def _expected_from(line: POLine) -> str:
     return ""
 
 
-def _custom(line: POLine, column: CustomColumn) -> CustomValue:
+def _custom(line: POLine, column: Column, user: User) -> CustomValue:
     owners = {
         _BY_USER: (_("Entered by a person"), "person-fill"),
         _BY_ERP: (_("From the ERP"), "database-fill"),
     }
-    owner, icon = owners.get(line.custom_sources.get(column.slot), ("", ""))
+    owner, icon = owners.get(line.custom_sources.get(column.key), ("", ""))
+    editable = (
+        not settings.READ_ONLY
+        and line.presence != Presence.RETIRED
+        and may_edit({"custom_sources": line.custom_sources}, column, user.role)
+    )
     return CustomValue(
-        slot=column.slot,
-        label=column.label,
-        value=getattr(line, column.slot),
+        slot=column.key,
+        label=str(column.label),
+        value=getattr(line, column.key),
         owner=owner,
         owner_icon=icon,
+        address=reverse("custom_value", args=[line.pk, column.key]) if editable else "",
     )

@@ -1,6 +1,6 @@
 "use strict";
-// The PO list: its keys, its filters, its dialogs and the editing of cells. What a line opens is in
-// panel.js; rows come and go by htmx, so everything listens on the document.
+// The PO list: its keys, its filters and its dialogs. What a line opens is in panel.js, the editing of
+// values in cells.js; rows come and go by htmx, so everything listens on the document.
 
 (() => {
   const list = () => document.getElementById("list");
@@ -67,13 +67,7 @@
       return;
     }
     const target = event.target instanceof Element ? event.target : document.body;
-    const form = target.closest("[data-cell-form]");
-    if (form && event.key === "Escape") {
-      event.stopPropagation();
-      leaveCell(form);
-      return;
-    }
-    if (isTyping(target)) {
+    if (isTyping(target) || event.defaultPrevented) {
       return;
     }
     const row = target.closest("#rows tr[data-opens-panel]");
@@ -82,8 +76,6 @@
       step(row, STEPS[event.key]);
     } else if (row && (event.key === "ArrowRight" || event.key === "ArrowLeft")) {
       stepCell(row, cell || row, event.key === "ArrowRight" ? 1 : -1);
-    } else if (cell && (event.key === "Enter" || event.key === "F2")) {
-      enterCell(cell);
     } else if (row && target === row && event.key === "Enter") {
       row.click();
     } else if (event.key === "ArrowDown" && target === document.body && rows().length) {
@@ -248,66 +240,6 @@
       text = address;
     }
     htmx.trigger(document.body, "toast", { level, text });
-  });
-
-  // --- values in cells ----------------------------------------------------------------------------
-
-  const before = new WeakMap();
-
-  function enterCell(cell) {
-    if (!cell.querySelector("form")) {
-      before.set(cell, cell.innerHTML);
-      htmx.ajax("GET", cell.dataset.edits, { source: document.body, target: cell, swap: "innerHTML" });
-    }
-  }
-
-  function leaveCell(form) {
-    const cell = form.closest("[data-edits]");
-    if (before.has(cell)) {
-      cell.innerHTML = before.get(cell);
-      focusOn(cell);
-    }
-  }
-
-  function focusOn(cell) {
-    cell.tabIndex = -1;
-    cell.focus();
-  }
-
-  // Before panel.js hears of it: a click on such a value changes it and does not open the line.
-  document.addEventListener("click", (event) => {
-    const cell = event.target.closest("[data-edits]");
-    if (!cell) {
-      return;
-    }
-    event.stopPropagation();
-    const cancel = event.target.closest("[data-cancels-cell]");
-    if (cancel) {
-      leaveCell(cancel.closest("[data-cell-form]"));
-    } else if (!event.target.closest("[data-cell-form]")) {
-      enterCell(cell);
-    }
-  }, true);
-
-  document.addEventListener("htmx:afterSettle", (event) => {
-    const cell = event.target.closest?.("[data-edits]");
-    const field = cell?.querySelector("[name=value]");
-    if (field) {
-      cell.scrollIntoView({ block: "nearest", inline: "nearest" });
-      field.focus();
-      field.select?.();
-    } else if (cell && document.activeElement === document.body) {
-      focusOn(cell);
-    }
-  });
-
-  document.addEventListener("custom-value-saved", (event) => {
-    const address = event.detail.address.replace(/give-back\/$/, "");
-    document.querySelectorAll(`[data-edits="${address}"]`).forEach((cell) => {
-      if (!cell.contains(event.target) && !cell.querySelector("form")) {
-        htmx.ajax("GET", `${address}?shown`, { source: document.body, target: cell, swap: "innerHTML" });
-      }
-    });
   });
 
   // --- after each part that came ------------------------------------------------------------------

@@ -27,7 +27,7 @@ from apps.po.lifecycle import Status
 from apps.po.list_page import LineList, ListPage
 from apps.po.models import SourceQuality
 from tests.factories import CustomColumnFactory, POLineFactory, SupplierFactory, UserFactory
-from tests.test_pages import sign_in
+from tests.test_pages import read_to_its_end, sign_in
 
 pytestmark = pytest.mark.django_db
 
@@ -227,7 +227,7 @@ def test_a_list_that_is_too_long_is_refused_in_words(
     assert "too many lines for one file" in answer.content.decode()
     assert "Narrow the list by filters" in answer.content.decode()
     narrowed = client.get("/po/export/?preset=all&promised_date_from=2026-01-02")
-    narrowed.close()
+    read_to_its_end(narrowed)
     assert narrowed.status_code == 200
 
 
@@ -251,8 +251,7 @@ def test_it_comes_as_a_file_with_the_time_in_its_name(client: Client, user: User
     POLineFactory.create(po_number="A1")
     sign_in(client, user)
     answer: Any = client.get("/po/export/?preset=all&columns=po_number")
-    file = b"".join(answer)
-    answer.close()
+    file = b"".join(answer.streaming_content)
     assert answer["Content-Type"].endswith("spreadsheetml.sheet")
     assert re.search(
         r'filename="po-list-\d{4}-\d\d-\d\d-\d{4}\.xlsx"', answer["Content-Disposition"]

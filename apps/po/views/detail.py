@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_safe
@@ -18,7 +20,8 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
     line = get_object_or_404(
         POLine.objects.for_user(request.user).select_related("supplier"), pk=pk
     )
-    context = {"line": line, "head": Head.of(line)}
+    user: Any = request.user
+    context = {"line": line, "head": Head.of(line, user)}
     return page_or_fragment(request, "po/detail.html", "po/_detail.html", context)
 
 
