@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from django.db import DatabaseError
 
-from benchmarks import erp_data, floor, ingestion, servers
+from benchmarks import erp_data, floor, ingestion, servers, web
 from tests.sql_server import is_babelfish
 
 LINES = 200
@@ -247,3 +247,30 @@ def test_wrong_usage_is_told(
         ingestion.main(["--lines", "10", *arguments])
     assert end.value.code == 2
     assert told in capsys.readouterr().err
+
+
+# --- pages ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.process
+def test_ten_people_at_once_get_the_right_answers_from_the_real_server(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert web.main(["--lines", "60", "--seconds", "1", "--pause", "0", "--check"]) == 0
+    said = capsys.readouterr().out
+    assert "0 wrong answers" in said
+    for click in ("first page", "preset", "sort", "filter", "search", "line", "section of a line"):
+        assert click in said
+
+
+def test_a_click_that_takes_too_long_or_goes_wrong_misses_its_goal() -> None:
+    times = web.Times()
+    for kind in ("sort", "search"):
+        times.seconds[kind] = [0.1] * 90 + [0.6] * 10
+    assert web.percentiles(times.seconds["sort"]) == (100, 600)
+    assert web.missed_goals(1_000_000, times) == [
+        "1,000,000 lines, sort: p95 600 ms, goal under 500 ms"
+    ]
+    assert web.missed_goals(60, times) == []
+    times.wrong.append("500 /po/")
+    assert web.missed_goals(60, times) == ["60 lines: 500 /po/"]

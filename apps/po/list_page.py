@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from django.conf import settings
+from django.core.cache import cache
 from django.http import QueryDict
 from django.utils.safestring import SafeString
 
@@ -18,9 +19,14 @@ from apps.po.columns import COMPUTED, Column, all_columns, chosen_columns
 from apps.po.filters import LineFilters, Mistake, filter_names
 from apps.po.list_state import PAGE_SIZES, ListState
 from apps.po.models import POLine, SavedView, Supplier
-from apps.po.paging import COUNT_LIMIT, Order, count_up_to_limit, part
+from apps.po.paging import COUNT_LIMIT, Order, count_up_to_limit, keys_up_to_limit, part
 from apps.po.presets import PRESETS, Measure, Preset, landing_preset
 from apps.po.querysets import POLineQuerySet
+
+# Where there are more than COUNT_LIMIT lines, the counts of the presets may be so old.
+_COUNTS_HOLD_SECONDS = 60
+# So many primary keys every engine takes in one question.
+_FEW = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,15 +100,11 @@ class LineList:
             nullable=column.nullable,
         )
 
-    def values(self, *, few: bool = False) -> Any:
-        """The lines with what their cells show, unsorted.
-
-        Reading in order walks an index until the page is full. Where only a `few` of very many
-        lines are wanted, that would walk through nearly all of them: those few are found first.
-        """
+    def values(self, only: Sequence[int] | None = None) -> Any:
+        """The lines, or `only` those with these keys, with what their cells show, unsorted."""
         lines = self.lines
-        if few:
-            lines = POLine.objects.for_user(self.user).filter(pk__in=self.lines.values("pk"))
+        if only is not None:
+            lines = POLine.objects.for_user(self.user).filter(pk__in=only)
         names = {"pk", "po_number", *(name for each in self.columns for name in each.fields)}
         lines = self._with_computed(lines, {*names, *self.order.fields})
         return self.measure.with_exception(lines).values(*sorted(names), "exception")
@@ -132,8 +134,8 @@ class ListPage:
     @cached_property
     def lines(self) -> list[dict[str, Any]]:
         start = (self.state.page - 1) * self.state.size
-        lines = self.asked.values(few=self.is_few_of_many)
-        return part(lines, self.asked.order, start, start + self.state.size)
+        few = self._found if self._found is not None and len(self._found) <= _FEW else None
+        return part(self.asked.values(few), self.asked.order, start, start + self.state.size)
 
     @cached_property
     def rows(self) -> list[SafeString]:
@@ -149,11 +151,10 @@ class ListPage:
 
     @cached_property
     def tabs(self) -> list[Tab]:
-        everything = POLine.objects.for_user(self.user)
         return [
             Tab(
                 preset=preset,
-                count=preset.count(self.measure, everything),
+                count=self._count(preset),
                 current=key == self.state.preset,
                 query=self.state.query(preset=key, page=1),
             )
@@ -161,8 +162,45 @@ class ListPage:
         ]
 
     @cached_property
+    def _all_count(self) -> int:
+        return PRESETS["all"].count(self.measure, self._everything)
+
+    @property
+    def _is_large(self) -> bool:
+        """Whether this person sees so many lines that counting each preset anew is too slow."""
+        return self._all_count > COUNT_LIMIT
+
+    @property
+    def _everything(self) -> POLineQuerySet:
+        return POLine.objects.for_user(self.user)
+
+    def _count(self, preset: Preset) -> int:
+        if preset.key == "all":
+            return self._all_count
+        if not self._is_large:
+            return preset.count(self.measure, self._everything)
+        key = f"preset-count:{self.user.pk}:{preset.key}:{self.measure.today}"
+        count: int | None = cache.get(key)
+        if count is None:
+            count = preset.count(self.measure, self._everything)
+            cache.set(key, count, _COUNTS_HOLD_SECONDS)
+        return count
+
+    @cached_property
+    def _found(self) -> list[int] | None:
+        """The keys of the lines that pass the filters, where they are few of very many: reading in
+        order would walk through nearly all lines to fill a page. None where that is not so."""
+        if not self._is_large:
+            return None
+        if not self.state.filters and self._count(PRESETS[self.state.preset]) > COUNT_LIMIT:
+            return None
+        return keys_up_to_limit(self.asked.lines)
+
+    @cached_property
     def total(self) -> int:
         """How many lines there are; COUNT_LIMIT + 1 for more."""
+        if self._found is not None:
+            return len(self._found)
         if not self.state.filters:
             return next(tab.count for tab in self.tabs if tab.current)
         return count_up_to_limit(self.asked.lines)
@@ -170,11 +208,6 @@ class ListPage:
     @property
     def is_more(self) -> bool:
         return self.total > COUNT_LIMIT
-
-    @property
-    def is_few_of_many(self) -> bool:
-        everything = next(tab.count for tab in self.tabs if tab.preset.key == "all")
-        return everything > COUNT_LIMIT and not self.is_more
 
     @property
     def shown_total(self) -> int:

@@ -56,6 +56,11 @@ def in_chunks(lines: QuerySet[Any, Any], keys: list[int], size: int) -> Iterator
         yield from (found[key] for key in some if key in found)
 
 
+def keys_up_to_limit(lines: QuerySet[Any, Any]) -> list[int]:
+    """The primary keys of the lines, in no order; COUNT_LIMIT + 1 of them for more."""
+    return list(lines.order_by().values_list("pk", flat=True)[: COUNT_LIMIT + 1])
+
+
 def count_up_to_limit(lines: QuerySet[Any, Any]) -> int:
     """How many lines there are; COUNT_LIMIT + 1 for more than COUNT_LIMIT."""
     return lines.order_by()[: COUNT_LIMIT + 1].count()
