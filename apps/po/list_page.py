@@ -134,7 +134,9 @@ class ListPage:
     @cached_property
     def lines(self) -> list[dict[str, Any]]:
         start = (self.state.page - 1) * self.state.size
-        few = self._found if self._found is not None and len(self._found) <= _FEW else None
+        few = self._found
+        if few is not None and len(few) > min(_FEW, COUNT_LIMIT):
+            few = None
         return part(self.asked.values(few), self.asked.order, start, start + self.state.size)
 
     @cached_property
