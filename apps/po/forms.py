@@ -10,7 +10,12 @@ class SaveViewForm(forms.Form):
     """The name under which a view is kept."""
 
     name = forms.CharField(label=_("Name"), max_length=60)
-    query = forms.CharField(widget=forms.HiddenInput, required=False, max_length=4_000)
+    query = forms.CharField(
+        widget=forms.HiddenInput,
+        required=False,
+        max_length=4_000,
+        error_messages={"max_length": _("These are too many filters to be kept as a view.")},
+    )
     replace = forms.BooleanField(widget=forms.HiddenInput, required=False)
 
     def clean_name(self) -> str:

@@ -18,6 +18,7 @@ from apps.core.htmx import (
     page_or_fragment,
     redirect_whole_page,
     toast_only,
+    wants_fragment,
 )
 from apps.po import services
 from apps.po.columns import all_columns, chosen_columns, usable
@@ -40,8 +41,8 @@ def line_list(request: HttpRequest) -> HttpResponse:
     page = ListPage(asked)
     address = f"{reverse('po_list')}?{page.state.query()}"
     # Sorting, filtering and paging leave the row of filters alone: somebody may be typing there.
-    target = request.headers.get("HX-Target", "") if is_htmx(request) else ""
-    context = {"page": page, "state": page.state, "rows_only": target == "rows"}
+    rows_only = wants_fragment(request) and request.headers.get("HX-Target") == "rows"
+    context = {"page": page, "state": page.state, "rows_only": rows_only}
     response = page_or_fragment(request, "po/list.html", "po/_list.html", context)
     if is_htmx(request):
         response["HX-Push-Url"] = "false" if page_of(request) == address else address
