@@ -236,12 +236,13 @@ class POLine(models.Model):
             models.Index(fields=["presence", "po_number", "line_number"], name="po_line_presence"),
             models.Index(fields=["last_run"], name="po_line_last_run"),
             models.Index(fields=["presence_run"], name="po_line_presence_run"),
-            # The list: by expected date, late and at risk; no response. What only narrows is in the
-            # index too, so that counting reads nothing else.
+            # The list: late and at risk, all by expected date, no response. What only narrows is in
+            # the index too, so that counting reads nothing else.
             models.Index(
-                fields=["expected_date", "is_open", "promised_date", "supplier"],
-                name="po_line_expected",
+                fields=["is_open", "expected_date", "promised_date", "supplier"],
+                name="po_line_open_expected",
             ),
+            models.Index(fields=["expected_date", "id"], name="po_line_expected"),
             models.Index(
                 fields=["is_open", "source_quality", "last_touched_at", "supplier"],
                 name="po_line_open_answered",
