@@ -194,9 +194,12 @@ class ListPage:
         order would walk through nearly all lines to fill a page. None where that is not so."""
         if not self._is_large:
             return None
-        if not self.state.filters and self._count(PRESETS[self.state.preset]) > COUNT_LIMIT:
+        if self.state.filters:
+            return keys_up_to_limit(self.asked.lines)
+        preset = PRESETS[self.state.preset]
+        if self._count(preset) > COUNT_LIMIT:
             return None
-        return keys_up_to_limit(self.asked.lines)
+        return preset.keys(self.measure, self._everything)
 
     @cached_property
     def total(self) -> int:

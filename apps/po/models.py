@@ -242,7 +242,9 @@ class POLine(models.Model):
                 fields=["is_open", "expected_date", "promised_date", "supplier"],
                 name="po_line_open_expected",
             ),
-            models.Index(fields=["expected_date", "id"], name="po_line_expected"),
+            models.Index(
+                fields=["expected_date", "promised_date", "supplier"], name="po_line_expected"
+            ),
             models.Index(
                 fields=["is_open", "source_quality", "last_touched_at", "supplier"],
                 name="po_line_open_answered",
