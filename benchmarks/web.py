@@ -194,7 +194,7 @@ def _password_hash() -> str:
     return f"pbkdf2_sha256$1${salt}${base64.b64encode(digest).decode()}"
 
 
-def _people(suppliers: list[int]) -> list[dict[str, object]]:
+def _people(count: int, suppliers: list[int]) -> list[dict[str, object]]:
     """A fixture: every second an expeditor with a third of the suppliers, the others planners."""
     return [
         {
@@ -206,15 +206,15 @@ def _people(suppliers: list[int]) -> list[dict[str, object]]:
                 "suppliers": suppliers[number % 3 :: 3] if number % 2 else [],
             },
         }
-        for number in range(PEOPLE)
+        for number in range(count)
     ]
 
 
 class Site:
     """The application with its data, in an empty folder."""
 
-    def __init__(self, folder: Path, lines: int, console: Console) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, lines: int, people: int, console: Console) -> None:
+        self.folder, self.people = folder, people
         erp = SqliteErp(folder / "erp.sqlite3", lines)
         own = folder / "own"
         own.mkdir()
@@ -226,11 +226,11 @@ class Site:
             self.product.run()
             erp.live_through(1, 0.03)
             self.product.run()
-        people = folder / "people.json"
+        fixture = folder / "people.json"
         with closing(sqlite3.connect(folder / "own.sqlite3")) as own_data:
             suppliers = [key for (key,) in own_data.execute("SELECT id FROM po_supplier")]
-        people.write_text(json.dumps(_people(suppliers)), encoding="utf-8")
-        self.product.manage("loaddata", str(people), "--verbosity", "0")
+        fixture.write_text(json.dumps(_people(people, suppliers)), encoding="utf-8")
+        self.product.manage("loaddata", str(fixture), "--verbosity", "0")
         self.product.environment["STATIC_ROOT"] = str(folder / "static")
         self.product.manage("collectstatic", "--no-input", "--verbosity", "0")
 
@@ -278,7 +278,7 @@ def measured(site: Site, *, seconds: float, pause: float) -> Times:
     """What ten people at once wait for, for so long, after a warm-up that is not counted."""
     with site.served() as port:
         warm = Times()
-        visitors = [Visitor(port, f"person-{number}", warm) for number in range(PEOPLE)]
+        visitors = [Visitor(port, f"person-{number}", warm) for number in range(site.people)]
         for visitor in visitors:
             _first_page(visitor, "first page")  # every thread of the server has worked once
         for visitor in visitors[:2]:
@@ -323,8 +323,8 @@ def missed_goals(lines: int, times: Times) -> list[str]:
     return missed
 
 
-def table(lines: int, times: Times, pause: float) -> Table:
-    out = Table(title=f"Pages, {lines:,} lines, {PEOPLE} people, {pause:g} s between clicks")
+def table(lines: int, people: int, times: Times, pause: float) -> Table:
+    out = Table(title=f"Pages, {lines:,} lines, {people} at once, {pause:g} s between clicks")
     for number, header in enumerate(["click", "times", "p50 ms", "p95 ms"]):
         out.add_column(header, justify="right" if number else "left")
     every = [each for some in times.seconds.values() for each in some]
@@ -338,14 +338,15 @@ def table(lines: int, times: Times, pause: float) -> Table:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measures the pages with ten people at once.")
     parser.add_argument("--lines", type=int, nargs="+", required=True, metavar="N")
+    parser.add_argument("--people", type=int, default=PEOPLE, help="at once (10)")
     parser.add_argument("--seconds", type=float, default=30, help="of clicking (30)")
     parser.add_argument("--pause", type=float, default=1, help="seconds between two clicks (1)")
     parser.add_argument(
         "--check", action="store_true", help="exit 1 if a goal is missed or an answer is wrong"
     )
     options = parser.parse_args(arguments)
-    if min(options.lines) < 1 or options.seconds <= 0 or options.pause < 0:
-        parser.error("--lines and --seconds are above 0, --pause is 0 or more")
+    if min(*options.lines, options.people) < 1 or options.seconds <= 0 or options.pause < 0:
+        parser.error("--lines, --people and --seconds are above 0, --pause is 0 or more")
     return options
 
 
@@ -357,10 +358,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for lines in options.lines:
             with TemporaryDirectory(prefix="po-web-", ignore_cleanup_errors=True) as name:
-                site = Site(Path(name), lines, console)
-                with console.status(f"{lines:,} lines: ten people click for {options.seconds:g} s"):
+                site = Site(Path(name), lines, options.people, console)
+                with console.status(f"{lines:,} lines: people click for {options.seconds:g} s"):
                     times = measured(site, seconds=options.seconds, pause=options.pause)
-            console.print(table(lines, times, options.pause))
+            console.print(table(lines, options.people, times, options.pause))
             missed += missed_goals(lines, times)
     except BenchmarkError as error:
         console.print(str(error), markup=False, style="red")
