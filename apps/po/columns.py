@@ -74,6 +74,7 @@ _FILTERS = {
     Kind.SOURCE: FilterKind.CHOICES,
     Kind.CHOICE: FilterKind.CHOICES,
 }
+_CHOSEN = frozenset({FilterKind.CHOICES, FilterKind.SUPPLIERS, FilterKind.EXCEPTIONS})
 _NUMERIC = frozenset({Kind.QUANTITY, Kind.CUSTOM_DECIMAL, Kind.PROGRESS})
 
 
@@ -114,6 +115,11 @@ class Column:
     @property
     def filter(self) -> FilterKind:
         return _FILTERS.get(self.kind, FilterKind.TEXT)
+
+    @property
+    def has_choices(self) -> bool:
+        """Whether it is narrowed to one or more values of several."""
+        return self.filter in _CHOSEN
 
     @property
     def is_numeric(self) -> bool:

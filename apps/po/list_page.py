@@ -13,6 +13,7 @@ from django.http import QueryDict
 from django.utils.safestring import SafeString
 
 from apps.accounts.models import User
+from apps.core.roles import Role
 from apps.po.badges import Freshness
 from apps.po.cells import Look, line_address, row_html
 from apps.po.columns import COMPUTED, Column, all_columns, chosen_columns
@@ -258,13 +259,19 @@ class ListPage:
     @cached_property
     def chips(self) -> list[Chip]:
         shown = {column.key for column in self.columns}
-        if self.user.role == "expeditor":
+        if self.user.role == Role.EXPEDITOR and self._only_own_suppliers:
             shown.add("supplier")  # chosen in the toolbar
         return [
             Chip(column=column, values=values, query=self.state.without(*filter_names(column)))
             for column in self.known.values()
             if column.key not in shown and (values := self._filter_words(column))
         ]
+
+    @property
+    def _only_own_suppliers(self) -> bool:
+        """Whether the toolbar has a box for every supplier that is filtered by."""
+        asked = set(self.state.values("supplier"))
+        return not asked or asked <= {supplier.code for supplier in self.suppliers}
 
     def _filter_words(self, column: Column) -> str:
         labels = dict(column.choices)

@@ -49,9 +49,8 @@ class ListState:
             preset=said if said in PRESETS else preset,
             filters=tuple(
                 (name, value)
-                for name in active_filters(params, known.values())
-                for value in params.getlist(name)
-                if value.strip()
+                for name, of in active_filters(params, known.values()).items()
+                for value in _meant(params.getlist(name), of)
             ),
             sort=sort if column is not None and column.order else DEFAULT_SORT,
             page=min(max(_number(params.get("page"), 1), 1), _LAST_PAGE),
@@ -102,6 +101,12 @@ class ListState:
         if self.sort == key:
             return f"-{key}"
         return DEFAULT_SORT if self.sort == f"-{key}" else key
+
+
+def _meant(values: list[str], column: Column) -> list[str]:
+    """What of a repeated parameter counts: every choice, but of a text or a bound the last one."""
+    said = [value for value in values if value.strip()]
+    return said if column.has_choices else said[-1:]
 
 
 def _number(text: str | None, default: int) -> int:

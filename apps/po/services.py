@@ -138,19 +138,21 @@ def save_view(*, actor: audit.Actor, name: str, query: str, replace: bool = Fals
     Raises ValidationError where the person has a view of this name, unless it is to be replaced.
     """
     assert actor.user is not None, "only people save views"
-    with transaction.atomic():
-        existing = SavedView.objects.select_for_update().filter(user=actor.user, name=name).first()
-        if existing is None:
-            return SavedView.objects.create(user=actor.user, name=name, query=query)
-        if not replace:
-            raise ValidationError(
-                _('You have a view "%(name)s" already. Save again to replace it.'),
-                code="exists",
-                params={"name": name},
-            )
-        existing.query = query
-        existing.save(update_fields=["query"])
-        return existing
+    # Sent twice at the same time, the second is refused by the database or finds the first.
+    view, is_new = SavedView.objects.get_or_create(
+        user=actor.user, name=name, defaults={"query": query}
+    )
+    if is_new or view.query == query:
+        return view
+    if not replace:
+        raise ValidationError(
+            _('You have a view "%(name)s" already. Save again to replace it.'),
+            code="exists",
+            params={"name": name},
+        )
+    view.query = query
+    view.save(update_fields=["query"])
+    return view
 
 
 def delete_view(*, actor: audit.Actor, view: SavedView) -> None:
@@ -183,7 +185,7 @@ def enter_custom_value(
     any more.
     """
     with transaction.atomic():
-        current = POLine.objects.for_user(actor.user).select_for_update().get(pk=line.pk)
+        current = _held(actor, line)
         previous = getattr(current, column.key)
         if as_text(previous) != seen:
             raise ValueChangedMeanwhile(previous)
@@ -202,12 +204,19 @@ def give_back_to_erp(*, actor: audit.Actor, act: uuid.UUID, line: POLine, column
     Raises ValidationError where the ERP does not feed the column, or where its value stands anyway.
     """
     with transaction.atomic():
-        current = POLine.objects.for_user(actor.user).select_for_update().get(pk=line.pk)
+        current = _held(actor, line)
         if column.entered_by_people or current.custom_sources.get(column.key) != _USER:
             raise ValidationError(_("The ERP's value stands here already. Reload the page."))
         told = current.custom_erp_values.get(column.key)
         value = form_field(column).clean("" if told is None else told)
         _put_custom_value(actor, act, current, column, stored(column, value), source=_ERP)
+
+
+def _held(actor: audit.Actor, line: POLine) -> POLine:
+    """The line as it is now, kept from others until the transaction ends. Raises
+    POLine.DoesNotExist where it is not the person's any more, or retired."""
+    mine = POLine.objects.for_user(actor.user).current()
+    return mine.select_for_update().get(pk=line.pk)
 
 
 _USER, _ERP = CustomColumn.Source.USER.value, CustomColumn.Source.ERP.value

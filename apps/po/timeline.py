@@ -10,7 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import groupby
 from typing import Any
@@ -156,7 +156,9 @@ def _place(text: str) -> tuple[datetime, int]:
     moment_then = datetime.fromisoformat(at)
     if timezone.is_naive(moment_then):
         raise ValueError(f"{at!r} has no time zone")
-    return moment_then, int(pk)
+    if not (pk.isascii() and pk.isdigit() and len(pk) <= 18):
+        raise ValueError(f"{pk[:20]!r} is no number of an event")
+    return moment_then.astimezone(UTC), int(pk)  # OverflowError outside of the calendar
 
 
 @dataclass(frozen=True, kw_only=True)

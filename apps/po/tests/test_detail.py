@@ -249,3 +249,22 @@ def test_a_long_history_takes_no_more_queries(
         shown(planner, f"/po/{line.pk}/{section}")
     with django_assert_max_num_queries(QUERIES[section] + FRAME):
         assert planner.get(f"/po/{line.pk}/{section}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "0001-01-01T00:00:00+14:00~1",
+        "9999-12-31T23:59:59-14:00~1",
+        "2026-01-01T00:00:00+00:00~" + "9" * 40,
+        "2026-01-01T00:00:00+00:00~-1",
+        "2026-01-01~1",
+        "~",
+        "\0",
+    ],
+)
+def test_a_place_in_the_timeline_that_nobody_made_is_refused(place: str) -> None:
+    client = Client()
+    sign_in(client, UserFactory.create(role=Role.PLANNER))
+    answer = client.get(f"/po/{POLineFactory.create().pk}/timeline/", {"before": place})
+    assert answer.status_code == 400

@@ -44,7 +44,7 @@ from tests.test_pages import HTMX, sign_in
 pytestmark = pytest.mark.django_db
 
 ROWS = {**HTMX, "HX-Target": "rows"}
-HOSTILE = "\"><script>alert('x')</script>&amp;{{ 7|add:7 }}"
+HOSTILE = "\"><script>alert('x')</script>&amp;{{ 123450|add:7 }}"
 
 
 @pytest.fixture
@@ -405,7 +405,7 @@ def test_no_text_of_anybody_is_ever_taken_for_html(katrin: User) -> None:
     for headers in ({}, ROWS):
         page = text_of(client.get(f"/po/?{data.urlencode()}", headers=headers))
         assert page.count('<tr id="line-') == 1
-        for text in ("<script>alert", "<b>", '">&amp;{{', "14"):
+        for text in ("<script>alert", "<b>", '">&amp;{{', "123457"):
             assert text not in page.split("</head>")[-1].replace(">14<", ""), text
         for text in ({*texts.values()} - {texts["sku"]}) | {supplier.name}:
             assert f">{escape(text)}<" in page, text

@@ -197,3 +197,10 @@ def test_a_filter_that_is_taken_away_takes_nothing_else_with_it_but_the_page() -
     )
     rest = parsed(state.without("promised_date_from", "promised_date_to"))
     assert rest == parsed("preset=late&sku=x&sort=-sku")
+
+
+def test_of_a_text_that_is_said_twice_the_last_one_counts_and_of_choices_every_one() -> None:
+    params = QueryDict("po_number=a&po_number=b&status=planned&status=closed&status=")
+    state = ListState.parsed(params, KNOWN, chosen=("po_number",), preset="all")
+    assert state.values("po_number") == ["b"]
+    assert state.values("status") == ["planned", "closed"]

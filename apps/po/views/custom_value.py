@@ -79,6 +79,8 @@ def give_back(request: HttpRequest, pk: int, slot: str) -> HttpResponse:
         )
     except ValidationError as error:
         return toast_only("error", " ".join(error.messages), status=422)
+    except POLine.DoesNotExist:
+        raise Http404 from None  # it went to another supplier meanwhile
     return _saved(request, pk, slot)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, QueryDict
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST, require_safe
@@ -167,4 +168,5 @@ def _go(request: HttpRequest, address: str) -> HttpResponse:
 def _refused(request: HttpRequest, text: str) -> HttpResponse:
     if is_htmx(request):
         return toast_only("error", text, status=422)
-    return render(request, "400.html", status=400)
+    messages.error(request, text)
+    return redirect(page_of(request) or reverse("po_list"))
