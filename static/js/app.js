@@ -74,13 +74,19 @@
       button.disabled = true;
     }
   });
-  // The Back button may bring the page as it was left.
-  window.addEventListener("pageshow", () => {
-    document.querySelectorAll("button[data-words]").forEach((button) => {
+  function waitsNoMore(within) {
+    within.querySelectorAll("button[data-words]").forEach((button) => {
       button.textContent = button.dataset.words;
       button.disabled = false;
       delete button.dataset.words;
     });
+  }
+  // The Back button may bring the page as it was left, and a form that was refused stays.
+  window.addEventListener("pageshow", () => waitsNoMore(document));
+  document.addEventListener("htmx:afterRequest", (event) => {
+    if (!event.detail.xhr?.getResponseHeader("HX-Redirect")) {
+      waitsNoMore(event.target);
+    }
   });
 
   // What is wrong is where a person goes on.

@@ -46,11 +46,15 @@
     if (!cell) {
       return;
     }
+    const form = event.target.closest("[data-cell-form]");
+    if (form && event.target.closest("button") && !event.target.closest("[data-cancels-cell]")) {
+      return; // its own buttons, which htmx listens to
+    }
     event.stopPropagation();
     const cancel = event.target.closest("[data-cancels-cell]");
     if (cancel) {
       leaveCell(cancel.closest("[data-cell-form]"));
-    } else if (!event.target.closest("[data-cell-form]")) {
+    } else if (!form) {
       enterCell(cell);
     }
   }, true);

@@ -8,6 +8,7 @@ violations of the Content-Security-Policy appear, errors of scripts, requests th
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ from apps.accounts.models import Role, User
 from tests.factories import UserFactory
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+# Where signing in leads: administrators to the dashboard, all others to the list.
+LANDED = re.compile(r"/(po|admin-portal)/$")
 PASSWORD = "a long and unusual one"
 _ARGUMENTS = [
     "--no-sandbox",  # tests may run as root, which Chromium's sandbox refuses

@@ -13,7 +13,7 @@ from apps.ingestion.models import IngestionRun, RunStatus
 from apps.operations import health
 from apps.operations.doctor import Diagnosis, Line
 from apps.operations.finding import Status
-from tests.browser.conftest import Screen, make_user
+from tests.browser.conftest import LANDED, Screen, make_user
 from tests.factories import IngestionRunFactory, RejectedRowFactory
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.process]
@@ -25,7 +25,7 @@ RUNS = "/admin-portal/ingestion/"
 def admin(screen: Screen) -> Screen:
     screen.open("/sign-in/")
     screen.sign_in(make_user(Role.ADMIN))
-    screen.page.wait_for_url(f"{screen.address}/")
+    screen.page.wait_for_url(LANDED)
     return screen
 
 
