@@ -1,4 +1,4 @@
-"""The list in a browser: narrowing, sorting, going back, columns, views, cells, keys and the file."""
+"""The list in a browser: narrowing, sorting, going back, columns, views, cells, keys, the file."""
 
 from __future__ import annotations
 
