@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from django.utils import timezone
 from openpyxl import load_workbook
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, Route, expect
 
 from apps.accounts.models import Role, User
 from apps.audit.models import AuditEvent
@@ -151,7 +151,12 @@ def test_whoever_types_on_while_answers_come_loses_no_letter(
     enter(screen, make_user(suppliers=[acme]))
     page = screen.page
     # Answers come late, so that the next letters are typed before them.
-    page.route("**/po/?**", lambda route: (page.wait_for_timeout(150), route.continue_())[1])
+
+    def late(route: Route) -> None:
+        page.wait_for_timeout(150)
+        route.continue_()
+
+    page.route("**/po/?**", late)
     number = page.get_by_label("Filter PO number", exact=True)
     number.click()
     for letter in "a  3xx":
