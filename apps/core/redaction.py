@@ -28,10 +28,11 @@ _ADDRESS = re.compile(r"(://[^\s:/?#]*:)(\S+)")
 # JSON and Python, where JSON in JSON has backslashes before its quotes; PGPASSWORD=... and
 # password: ... up to a blank or semicolon. What is opened and never closed ends with its line.
 _ASSIGNMENT = re.compile(
-    rf"""({_NAME}(?:\\*["'])?[ \t]*[:=]{{1,2}}[ \t]*)"""
+    rf"""({_NAME}(?:(?:\\*["'])?[ \t\xa0]*(?:[:=]{{1,2}}>?|%3d)[ \t\xa0]*"""
+    r"""|\\*["'][ \t]*,[ \t]*(?=\\*["'])))"""
     r"""(?:"""
     r"""\{(?:[^}\r\n]|\}\})*\}?"""
-    r"""|b?(?P<quote>\\*["'])"""
+    r"""|[bnru]?(?P<quote>\\*["'])"""
     r"""(?:(?<!\\)(?P=quote){2}|(?!(?<!\\)(?P=quote))[^\r\n])*(?P=quote)?"""
     r"""|(?:(?!["'][,})\]]|,["'])[^\s;])*[^\s;,)}\]"']"""
     r""")""",

@@ -156,3 +156,17 @@ def test_the_name_of_a_field_tells_whether_its_value_is_secret(name: str, secret
 def test_the_first_line_of_an_error_is_what_people_read() -> None:
     assert first_line(ValueError("\nPWD=hunter2 refused\nDETAIL: long")) == "PWD=*** refused"
     assert first_line(ValueError()) == "ValueError"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CREATE LOGIN po WITH PASSWORD = N'it''s hunter2'",
+        'options = {"password" => "hunter2"}',
+        "PWD%3dhunter2%3b",
+        "[('user', 'po'), ('password', 'hunter2')]",
+        "password\xa0= hunter2",
+    ],
+)
+def test_a_password_is_found_as_other_languages_write_it(text: str) -> None:
+    assert "hunter2" not in redacted(text)
