@@ -406,7 +406,7 @@ def test_no_text_of_anybody_is_ever_taken_for_html(katrin: User) -> None:
         page = text_of(client.get(f"/po/?{data.urlencode()}", headers=headers))
         assert page.count('<tr id="line-') == 1
         for text in ("<script>alert", "<b>", '">&amp;{{', "123457"):
-            assert text not in page.split("</head>")[-1].replace(">14<", ""), text
+            assert text not in page.split("</head>")[-1], text
         for text in ({*texts.values()} - {texts["sku"]}) | {supplier.name}:
             assert f">{escape(text)}<" in page, text
     for path in ("/po/columns/", "/po/views/"):
@@ -628,7 +628,10 @@ def test_no_column_at_all_and_one_that_there_is_not_are_refused_in_words(
     answer = choose(client, *columns)
     assert answer.status_code == 422
     assert said in answer["HX-Trigger"]
-    assert client.post("/po/columns/save/", {"column": columns}).status_code == 400
+    there = {"Referer": "http://testserver/po/columns/?columns=item"}
+    answer = client.post("/po/columns/save/", {"column": columns}, headers=there)
+    assert (answer.status_code, answer["Location"]) == (302, "/po/columns/?columns=item")
+    assert said in text_of(client.get(answer["Location"]))
     assert client.get("/po/").context["state"].columns == ("item",)
 
 
