@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -103,7 +104,8 @@ class Screen:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
+def chromium(live_server: Any) -> Iterator[Browser]:
+    # Asks for the server, so that it is closed before the server is.
     if CHROMIUM is None:
         pytest.skip("needs Chromium (Debian: apt-get install chromium)")
     with sync_playwright() as playwright, pytest.MonkeyPatch.context() as patch:
@@ -112,6 +114,17 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
         yield browser
         browser.close()
+        _wait_until_it_has_hung_up()
+
+
+def _wait_until_it_has_hung_up() -> None:
+    """Each of the server's threads closes its connection to the database when the browser has gone.
+
+    SQLite's is the one of the tests, which other threads may touch only while the server runs.
+    """
+    for thread in threading.enumerate():
+        if "process_request_thread" in thread.name:
+            thread.join(timeout=10)
 
 
 @pytest.fixture
