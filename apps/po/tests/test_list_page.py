@@ -16,6 +16,7 @@ from apps.accounts.models import Role, User
 from apps.core.clock import business_today
 from apps.po import list_page, paging, presets
 from apps.po.list_page import LineList, ListPage
+from apps.po.models import Supplier
 from tests.factories import POLineFactory, SupplierFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -77,16 +78,43 @@ QUERIES = [
 
 @pytest.mark.usefixtures("lines")
 @pytest.mark.parametrize("query", QUERIES)
+@pytest.mark.parametrize("role", [Role.PLANNER, Role.EXPEDITOR])
 def test_very_many_lines_are_the_same_lines_in_the_same_order(
-    query: str, katrin: User, monkeypatch: pytest.MonkeyPatch
+    query: str, role: Role, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = page(katrin, query)
+    user = UserFactory.create(role=role)
+    if role == Role.EXPEDITOR:
+        user.suppliers.set(Supplier.objects.all())
+        POLineFactory.create(sku="SKU-1", promised_date=business_today())  # somebody else's
+    few = page(user, query)
     shown, counts = few.lines, [tab.count for tab in few.tabs]
     very_many(monkeypatch)
-    many = page(katrin, query)
+    many = page(user, query)
     assert many.lines == shown
     assert many.total == min(few.total, LIMIT + 1)
     assert [tab.count for tab in many.tabs] == [min(count, LIMIT + 1) for count in counts]
+
+
+@pytest.mark.usefixtures("lines")
+@pytest.mark.parametrize(
+    ("query", "walked"),
+    [
+        ("preset=all", True),
+        ("preset=all&sort=-po_number", True),
+        ("preset=all&po_number=PO", True),
+        ("preset=all&sort=promised_date", False),  # no index has it in order
+        ("preset=all&sku=sku-1", False),  # few: their keys are known
+    ],
+)
+def test_very_many_lines_of_an_expeditor_are_walked_through_in_the_order_of_an_index(
+    query: str, walked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wei = UserFactory.create(role=Role.EXPEDITOR)
+    wei.suppliers.set(Supplier.objects.all())
+    very_many(monkeypatch)
+    with CaptureQueriesContext(connection) as queries:
+        assert page(wei, query).lines
+    assert any("supplier_id" in each["sql"] and " + 0" in each["sql"] for each in queries) == walked
 
 
 @pytest.mark.usefixtures("lines")

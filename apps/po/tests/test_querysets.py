@@ -246,6 +246,21 @@ def test_a_supplier_is_without_expeditor_if_no_active_one_is_assigned() -> None:
     assert list(Supplier.objects.without_expeditor()) == [left, planners, nobodys]
 
 
+def test_walked_lines_are_those_that_the_user_may_see() -> None:
+    own, other = SupplierFactory.create(), SupplierFactory.create()
+    lines = [POLineFactory.create(supplier=supplier).pk for supplier in (own, other)]
+    seen = {
+        UserFactory.create(role=Role.EXPEDITOR, suppliers=[own]): lines[:1],
+        UserFactory.create(role=Role.EXPEDITOR): [],
+        UserFactory.create(role=Role.PLANNER): lines,
+        UserFactory.create(role=Role.PLANNER, is_active=False): [],
+        None: [],
+    }
+    for user, expected in seen.items():
+        walked = POLine.objects.walked_for_user(user).order_by("pk")
+        assert list(walked.values_list("pk", flat=True)) == expected
+
+
 def test_a_question_about_many_lines_is_one_query(django_assert_num_queries: Any) -> None:
     wei = UserFactory.create(role=Role.EXPEDITOR, suppliers=[SupplierFactory.create()])
     with django_assert_num_queries(1):
@@ -262,6 +277,7 @@ def test_every_question_can_be_put_to_sql_server() -> None:
         lines.stale(TODAY, 5).current(),
         lines.no_response(TODAY, 5),
         lines.updated_recently(wei, NOW, 24),
+        POLine.objects.walked_for_user(wei),
         Supplier.objects.for_user(wei),
         Supplier.objects.without_expeditor(),
         StatusChange.objects.for_user(wei),
