@@ -137,7 +137,7 @@ def title(screen: Screen, line: POLine) -> Locator:
 def loaded(screen: Screen) -> None:
     """All sections have come."""
     expect(screen.page.locator("[data-section]")).to_have_count(SECTIONS)
-    expect(screen.page.locator(".skeleton")).to_have_count(0)
+    expect(screen.page.locator("[data-section] .skeleton")).to_have_count(0)
 
 
 def test_a_click_on_a_row_opens_its_line_and_escape_leads_back_to_it(
@@ -181,6 +181,32 @@ def test_rows_that_were_replaced_keep_their_mark_and_get_the_focus_back(
     panel(screen).get_by_role("button", name="Close").click()
     expect(panel(screen)).to_be_hidden()
     expect(row(screen, first)).to_be_focused()
+
+
+def test_the_way_back_in_the_list_leaves_the_open_line_alone_and_others_can_be_opened(
+    screen: Screen, lines: list[POLine]
+) -> None:
+    first, second = lines
+    enter(screen, "/po/?preset=all")
+    row(screen, first).press("Enter")
+    loaded(screen)
+    by_number = screen.page.get_by_role("columnheader").get_by_role("link", name="PO number")
+    by_number.press("Enter")
+    screen.page.wait_for_url("**sort=po_number**")
+    row(screen, first).evaluate("element => { element.old = true; }")
+    screen.page.go_back()
+    screen.page.wait_for_function("() => !document.querySelector('#rows tr').old")
+    expect(screen.page.locator("#panel")).to_have_count(1)
+    expect(row(screen, first)).to_have_attribute("aria-current", "true")
+    # What is in it still does what it did.
+    screen.page.get_by_role("checkbox", name="Entered by people").press("Space")
+    expect(screen.page.locator(".act")).to_have_count(1)
+    screen.page.keyboard.press("Escape")
+    expect(screen.page.locator("#panel")).to_be_hidden()
+    expect(row(screen, first)).to_be_focused()
+    row(screen, second).press("Enter")
+    expect(screen.page.locator("#panel-title")).to_contain_text(second.po_number)
+    loaded(screen)
 
 
 def test_what_is_in_a_row_keeps_its_own_meaning(screen: Screen, lines: list[POLine]) -> None:
