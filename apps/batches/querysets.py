@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from django.contrib.auth.models import AnonymousUser
 from django.db import models
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q, Subquery, Sum
 
 from apps.accounts.models import User
 from apps.accounts.scope import supplier_scope
@@ -23,8 +23,14 @@ class BatchQuerySet(models.QuerySet["Batch"]):
         return self.none() if scope is None else self.filter(scope)
 
     def receipts(self) -> Self:
-        """The batches that tell of an arrival: no corrections, nothing from before the line."""
-        return self.filter(kind__in=("between_runs", "exact"), quantity__gt=0)
+        """The batches that tell of an arrival: no corrections, nothing from before the line, and no
+        receipt that the ERP took back."""
+        same = self.model.objects.filter(
+            po_line=OuterRef("po_line"), receipt_id=OuterRef("receipt_id")
+        )
+        left = same.order_by().values("receipt_id").annotate(left=Sum("quantity")).values("left")
+        arrived = self.filter(kind__in=("between_runs", "exact"), quantity__gt=0)
+        return arrived.alias(left=Subquery(left)).filter(Q(receipt_id="") | Q(left__gt=0))
 
 
 class ReceiptDateNoteQuerySet(models.QuerySet["ReceiptDateNote"]):

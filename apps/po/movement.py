@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from django.contrib.auth.models import AnonymousUser
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from apps.accounts.models import User
 from apps.audit.models import ERPChangeEvent
@@ -22,7 +24,7 @@ from apps.po.timeline import days_in_words
 # In the units of the picture, which at the panel's usual width are pixels.
 WIDTH, HEIGHT = 408, 176
 _LEFT, _RIGHT, _TOP, _BOTTOM = 78, WIDTH - 8, 10, HEIGHT - 30
-# Days between two labels, whichever leaves few enough of them.
+# Days between two labels, whichever leaves few enough of them; where none does, more.
 _STEPS = (1, 2, 7, 14, 28, 91, 182, 364, 728)
 _MOST_LABELS = 6
 
@@ -103,18 +105,83 @@ class Movement:
     @property
     def picture(self) -> Picture | None:
         """None where nothing ever moved: a level line says less than a sentence."""
-        levels = {*self._promised_levels(), *([self.expected] if self.expected_since else [])}
-        days = {level for level in levels if level is not None}
+        steps = [*self.promised_steps(), *self.expected_steps()]
+        days = {level for _day, level in steps if level is not None}
         if not days or (not self.moves and self.expected_since is None):
             return None
         return Picture(self, min(days), max(days))
 
-    def _promised_levels(self) -> list[date | None]:
-        return [self.first, *(move.new for move in self.moves)]
+    @property
+    def sentences(self) -> list[str]:
+        """All that the picture shows, for who reads or hears."""
+        told = [self._promise_in_words()]
+        if self.expected_since is not None:
+            told.append(
+                _("Since %(since)s it is expected on %(expected)s.")
+                % {"since": self.expected_since, "expected": self.expected}
+            )
+        if days := self.arrivals:
+            told.append(
+                ngettext(
+                    "Something arrived on %(last)s.",
+                    "Something arrived on %(n)d days, the last %(last)s.",
+                    len(days),
+                )
+                % {"n": len(days), "last": days[-1]}
+            )
+        return told
+
+    def _promise_in_words(self) -> str:
+        no_date = _("no date")
+        known = {
+            "n": len(self.moves),
+            "first": self.first or no_date,
+            "promised": self.promised or no_date,
+            "since": self.since,
+            "by": self.in_all,
+        }
+        if self.moves and self.first == self.promised is None:
+            words = ngettext(
+                "The promised date moved once and is empty again.",
+                "The promised date moved %(n)d times and is empty again.",
+                len(self.moves),
+            )
+        elif self.moves and self.first == self.promised:
+            words = ngettext(
+                "The promised date moved once and is %(promised)s again.",
+                "The promised date moved %(n)d times and is %(promised)s again.",
+                len(self.moves),
+            )
+        elif self.moves and self.in_all:
+            words = ngettext(
+                "The promised date moved once: from %(first)s to %(promised)s, %(by)s.",
+                "The promised date moved %(n)d times: from %(first)s to %(promised)s, %(by)s.",
+                len(self.moves),
+            )
+        elif self.moves:
+            words = ngettext(
+                "The promised date moved once: from %(first)s to %(promised)s.",
+                "The promised date moved %(n)d times: from %(first)s to %(promised)s.",
+                len(self.moves),
+            )
+        elif self.promised:
+            words = _("The promised date %(promised)s has not moved since %(since)s.")
+        else:
+            words = _("The ERP has no promised date for this line.")
+        return words % known
+
+    @property
+    def arrivals(self) -> list[date]:
+        """The days on which something arrived, each once."""
+        return list(dict.fromkeys(self.receipts))
 
     def promised_steps(self) -> list[tuple[date, date | None]]:
         """From which day on which date was promised."""
-        return [(self.since, self.first), *((move.on, move.new) for move in self.moves)]
+        steps = [(self.since, self.first), *((move.on, move.new) for move in self.moves)]
+        if steps[-1][1] != self.promised:
+            # Read from another column since, without a change event: nobody knows the day.
+            steps.append((self.today, self.promised))
+        return steps
 
     def expected_steps(self) -> list[tuple[date, date | None]]:
         """The same for what is expected beside the promise; none where that is the promise."""
@@ -143,6 +210,15 @@ class Label:
     anchor: str = ""
 
 
+@dataclass(frozen=True)
+class Point:
+    """Where a date stands today; "promised" or "expected"."""
+
+    kind: str
+    x: str
+    y: str
+
+
 class Picture:
     """The lines, marks and labels of the picture, in its own units."""
 
@@ -154,9 +230,10 @@ class Picture:
         self._movement = movement
         self._start = min(movement.since, movement.today - timedelta(days=1))
         self._days = (movement.today - self._start).days
+        # As numbers of days, because beyond the ends of the calendar there are no dates.
         margin = max((highest - lowest).days // 8, 1)
-        self._low = lowest - timedelta(days=margin)
-        self._span = (highest - lowest).days + 2 * margin
+        self._low = max(lowest.toordinal() - margin, date.min.toordinal())
+        self._span = min(highest.toordinal() + margin, date.max.toordinal()) - self._low
 
     @property
     def promised(self) -> str:
@@ -171,14 +248,26 @@ class Picture:
     @property
     def today_level(self) -> str:
         """How high today is among the dates: what is below is past. "" where it is off."""
-        above = (self._movement.today - self._low).days
+        above = self._movement.today.toordinal() - self._low
         return self._y(self._movement.today) if 0 <= above <= self._span else ""
+
+    @property
+    def now(self) -> list[Point]:
+        """Where the lines end: a move of last night has no length yet, and would not be seen."""
+        ends = {
+            "expected": self._movement.expected_steps(),
+            "promised": self._movement.promised_steps(),
+        }
+        return [
+            Point(kind, f"{_RIGHT}", self._y(steps[-1][1]))
+            for kind, steps in ends.items()
+            if steps and steps[-1][1] is not None
+        ]
 
     @property
     def receipts(self) -> list[str]:
         """Paths of small triangles on the time axis, where something arrived."""
-        days = dict.fromkeys(self._movement.receipts)
-        return [f"M{self._x(day)} {_BOTTOM - 5}l4 9h-8z" for day in days]
+        return [f"M{self._x(day)} {_BOTTOM - 5}l4 9h-8z" for day in self._movement.arrivals]
 
     @property
     def date_labels(self) -> list[Label]:
@@ -192,18 +281,17 @@ class Picture:
         ]
 
     def _labelled(self) -> Iterator[date]:
-        step = next((s for s in _STEPS if self._span / s <= _MOST_LABELS), _STEPS[-1])
-        day = self._low + timedelta(days=(self._span % step) // 2)
-        while (day - self._low).days <= self._span:
-            yield day
-            day += timedelta(days=step)
+        wide_enough = (step for step in _STEPS if self._span / step <= _MOST_LABELS)
+        step = next(wide_enough, self._span // _MOST_LABELS)
+        for above in range((self._span % step) // 2, self._span + 1, step):
+            yield date.fromordinal(self._low + above)
 
     def _x(self, day: date) -> str:
         share = min(max((day - self._start).days / self._days, 0), 1)
         return f"{_LEFT + share * (_RIGHT - _LEFT):.1f}"
 
     def _y(self, day: date) -> str:
-        share = (day - self._low).days / self._span
+        share = (day.toordinal() - self._low) / self._span
         return f"{_BOTTOM - share * (_BOTTOM - _TOP):.1f}"
 
     def _path(self, steps: list[tuple[date, date | None]]) -> str:

@@ -192,6 +192,63 @@ def test_a_line_without_a_promised_date_says_so() -> None:
     assert "<svg" in told
 
 
+@pytest.mark.parametrize(
+    ("moves", "words"),
+    [
+        (
+            [("2026-03-02", "2026-03-09")],
+            "moved once: from 2026-03-02 to 2026-03-09, 7 days later.",
+        ),
+        ([(None, "2026-03-09")], "moved once: from no date to 2026-03-09."),
+        ([("2026-03-02", None)], "moved once: from 2026-03-02 to no date."),
+        (
+            [("2026-03-02", "2026-03-09"), ("2026-03-09", "2026-03-02")],
+            "moved 2 times and is 2026-03-02 again.",
+        ),
+        ([(None, "2026-03-09"), ("2026-03-09", None)], "moved 2 times and is empty again."),
+    ],
+)
+def test_moves_are_a_sentence_that_can_be_read_aloud(
+    moves: list[tuple[str | None, str | None]], words: str
+) -> None:
+    last = moves[-1][1]
+    line = POLineFactory.create(promised_date=date.fromisoformat(last) if last else None)
+    for number, (previous, new) in enumerate(moves, start=1):
+        ERPChangeEventFactory.create(
+            po_line=line,
+            previous_value=previous,
+            new_value=new,
+            effective_at=A_MOMENT + timedelta(days=number),
+        )
+    told = shown(client_of(Role.PLANNER), f"/po/{line.pk}/movement/")
+    assert f"The promised date {words}" in told
+
+
+def test_what_arrived_is_in_the_words_of_the_picture_too() -> None:
+    line = POLineFactory.create()
+    ERPChangeEventFactory.create(po_line=line, effective_at=A_MOMENT + timedelta(days=1))
+    client = client_of(Role.PLANNER)
+    assert "arrived" not in shown(client, f"/po/{line.pk}/movement/")
+    batch(line, 10, A_DAY + timedelta(days=2))
+    assert "Something arrived on 2026-03-04." in shown(client, f"/po/{line.pk}/movement/")
+    batch(line, 10, A_DAY + timedelta(days=2))
+    batch(line, 10, A_DAY + timedelta(days=5))
+    told = shown(client, f"/po/{line.pk}/movement/")
+    assert "Something arrived on 2 days, the last 2026-03-07." in told
+
+
+def test_a_receipt_that_the_erp_took_back_is_no_arrival() -> None:
+    line = POLineFactory.create()
+    for receipt, quantities in {"gone": (10, -10), "less": (10, -4), "": (10, -10)}.items():
+        for quantity in quantities:
+            kind = Kind.CORRECTION if quantity < 0 else Kind.EXACT if receipt else Kind.BETWEEN_RUNS
+            batch(line, quantity, A_DAY, kind=kind, receipt_id=receipt)
+    batch(POLineFactory.create(), 10, A_DAY, kind=Kind.CORRECTION, receipt_id="less")
+    arrived = Batch.objects.filter(po_line=line).receipts()
+    assert {one.receipt_id for one in arrived} == {"less", ""}
+    assert "SUM" in sql_server_sql(arrived)
+
+
 # Session, user and line; then what the section is about.
 QUERIES = {"batches": 5, "movement": 6}
 

@@ -91,7 +91,7 @@ def test_today_is_drawn_among_the_dates_only_where_they_reach_it() -> None:
     assert near.top < float(near.today_level) < near.bottom
 
 
-@pytest.mark.parametrize("moved_by", [1, 6, 40, 400, 4000])
+@pytest.mark.parametrize("moved_by", [1, 6, 40, 400, 4000, 65_000, 2_900_000])
 def test_everything_lies_inside_the_picture_with_few_labels(moved_by: int) -> None:
     told = movement(after(50), after(50 + moved_by), receipts=[DAY, after(3), TODAY])
     picture = told.picture
@@ -104,6 +104,37 @@ def test_everything_lies_inside_the_picture_with_few_labels(moved_by: int) -> No
     assert all(picture.top <= height <= picture.bottom for height in heights)
     assert picture.right < WIDTH
     assert picture.bottom < HEIGHT
+
+
+@pytest.mark.parametrize("end", [date.min, date.max])
+def test_a_date_at_an_end_of_the_calendar_can_be_drawn(end: date) -> None:
+    picture = movement(after(50), end).picture
+    assert picture is not None
+    assert 2 <= len(picture.date_labels) <= 8
+    assert picture.top <= float(picture.now[0].y) <= picture.bottom
+
+
+def test_where_the_dates_stand_today_is_marked_also_on_the_day_they_came() -> None:
+    told = movement(None, after(50), today=after(10), expected=after(60), expected_since=after(10))
+    picture = told.picture
+    assert picture is not None
+    assert [(point.kind, float(point.x)) for point in picture.now] == [
+        ("expected", picture.right),
+        ("promised", picture.right),
+    ]
+    assert float(picture.now[0].y) < float(picture.now[1].y)
+    cleared = movement(after(50), None).picture
+    assert cleared is not None
+    assert cleared.now == []
+
+
+def test_a_date_that_is_read_from_elsewhere_now_ends_at_what_is_promised() -> None:
+    # Filled without a change event (rules.md "Comparing"): since when is not known.
+    told = movement(after(50), after(60), promised=after(400))
+    picture = told.picture
+    assert picture is not None
+    assert told.promised_steps()[-1] == (TODAY, after(400))
+    assert picture.top < float(picture.now[-1].y) < picture.bottom
 
 
 def test_a_line_that_came_today_can_be_drawn() -> None:
