@@ -70,9 +70,9 @@ def _is_told(line: POLine, user: User) -> None:
     batches = Batch.objects.for_user(user).filter(po_line=line)
     notes = ReceiptDateNote.objects.for_user(user).filter(batch__po_line=line)
     delivered = Delivered.of(line, batches, notes)
-    last = delivered.rows[-1].total if delivered.rows else delivered.before
+    last = delivered.rows[-1].total if delivered.rows else delivered.other
     assert last == line.delivered_quantity
     if user.role == Role.PLANNER:
-        assert delivered.before == 0
+        assert delivered.other == 0
         assert len(delivered.rows) == batches.count()
         assert notes.count() == ReceiptDateNote.objects.filter(batch__po_line=line).count()

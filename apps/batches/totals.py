@@ -37,8 +37,9 @@ class Row:
 class Delivered:
     rows: list[Row]
     # What the ERP calls delivered and no batch shown tells: it came while the line was a supplier's
-    # that the user does not have.
-    before: Decimal
+    # that the user does not have. Totals begin with it; that it came first is not said, because the
+    # line may have been the user's before.
+    other: Decimal
 
     @classmethod
     def of(
@@ -50,8 +51,8 @@ class Delivered:
             by_batch[note.batch_id].append(note)
         # In Python, because engines differ in where a missing date comes; here it comes first.
         ordered = sorted(batches, key=lambda batch: (batch.delivered_on or date.min, batch.pk))
-        before = line.batched_quantity - sum((b.quantity for b in ordered), Decimal(0))
-        totals = list(accumulate((b.quantity for b in ordered), initial=before))[1:]
+        other = line.batched_quantity - sum((b.quantity for b in ordered), Decimal(0))
+        totals = list(accumulate((b.quantity for b in ordered), initial=other))[1:]
         rows = [
             Row(
                 batch=batch,
@@ -61,4 +62,4 @@ class Delivered:
             )
             for batch, total in zip(ordered, totals, strict=True)
         ]
-        return cls(rows=rows, before=before)
+        return cls(rows=rows, other=other)

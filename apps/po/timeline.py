@@ -29,7 +29,7 @@ from apps.accounts.models import User
 from apps.audit.models import AuditEvent, EventType
 from apps.core.templatetags.interface import moment, quantity
 from apps.po.badges import STATUS_LABELS
-from apps.po.history import known_since
+from apps.po.history import first_known
 from apps.po.models import CustomColumn, POLine, Presence
 
 # Acts on a page, and events looked through for them when only some kinds are wanted. A page that
@@ -200,7 +200,7 @@ def page_of(line: POLine, user: User | AnonymousUser, asked: Asked) -> Page:
     return Page(
         acts=acts,
         older="" if is_last else asked.older(groups[used - 1][-1]),
-        since=known_since(line, user) if is_last else None,
+        since=first_known(line, user) if is_last else None,
     )
 
 
@@ -277,7 +277,8 @@ def _details(event: AuditEvent, labels: Mapping[str, str]) -> list[Detail]:
         details += _derived(data["previous"], data["new"])
     if not details:
         # Nothing to compare: that it happened is what there is to tell.
-        details.append(Detail(kind=Kind.NOTE, label=event.get_event_type_display()))
+        kind = Kind.NOTE if event.actor_id is not None else Kind.ERP
+        details.append(Detail(kind=kind, label=event.get_event_type_display()))
     return details
 
 

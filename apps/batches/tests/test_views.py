@@ -77,7 +77,7 @@ def test_batches_add_up_in_the_order_of_their_dates() -> None:
     assert [(int(row.batch.quantity), int(row.total)) for row in delivered.rows] == [
         (10, 10), (30, 40), (40, 80), (-5, 75),
     ]  # fmt: skip
-    assert delivered.before == 0
+    assert delivered.other == 0
 
 
 def test_what_came_under_another_supplier_is_only_a_sum() -> None:
@@ -89,11 +89,11 @@ def test_what_came_under_another_supplier_is_only_a_sum() -> None:
     batch(line, 10, A_DAY + timedelta(days=1), supplier=now)
     told = shown(client_of(Role.EXPEDITOR, suppliers=[now]), f"/po/{line.pk}/batches/")
     assert "a secret" not in told
-    assert "Delivered earlier" in told
+    assert "Other deliveries" in told
     assert told.count("<tr>") == 3  # the head, the sum, the batch
     everything = shown(client_of(Role.PLANNER), f"/po/{line.pk}/batches/")
     assert "a secret" in everything
-    assert "Delivered earlier" not in everything
+    assert "Other deliveries" not in everything
 
 
 def test_every_kind_of_batch_is_told_in_plain_words() -> None:

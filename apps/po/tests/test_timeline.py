@@ -341,6 +341,32 @@ def test_what_happened_under_another_supplier_is_not_told_to_its_successors_expe
     assert len(page(line, user=both).acts) == 3
 
 
+def test_of_a_line_that_came_back_the_beginning_is_told_from_when_it_was_first_the_users() -> None:
+    own, other = SupplierFactory.create_batch(2)
+    line = POLineFactory.create(supplier=own, first_seen_at=night(0))
+    for number, supplier in enumerate([own, other, own], start=1):
+        changed(line, "promised_date", None, "2026-03-03", effective_at=night(number))
+        ERPChangeEventFactory.create(
+            po_line=line, field="supplier_code", supplier=supplier, effective_at=night(number)
+        )
+    line.supplier = other
+    line.save()
+    mine = UserFactory.create(role=Role.EXPEDITOR, suppliers=[own])
+    theirs = UserFactory.create(role=Role.EXPEDITOR, suppliers=[other])
+    assert page(line, user=mine).since == night(0)
+    assert page(line, user=theirs).since == night(1)
+    assert page(line, user=UserFactory.create(role=Role.PLANNER)).since == night(0)
+
+
+@pytest.mark.parametrize(("by_a_person", "kind"), [(True, Kind.NOTE), (False, Kind.ERP)])
+def test_what_has_nothing_to_compare_is_a_persons_or_not(
+    line: POLine, by_a_person: bool, kind: Kind
+) -> None:
+    actor = UserFactory.create() if by_a_person else None
+    AuditEventFactory.create(po_line=line, actor=actor, data={})
+    assert only_detail(line).kind == kind
+
+
 def test_nobody_is_told_nothing(line: POLine) -> None:
     changed(line, "promised_date", "2026-03-02", "2026-03-03")
     assert page(line, user=UserFactory.create(role="")).acts == []
