@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from datetime import date
+from itertools import pairwise
 from unittest.mock import patch
 from urllib.parse import parse_qs
 
@@ -15,36 +17,33 @@ from apps.accounts.models import Role, User
 from apps.audit.models import ERPChangeEvent
 from apps.batches.models import Batch, ReceiptDateNote
 from apps.batches.totals import Delivered
+from apps.core.clock import business_today
+from apps.ingestion.models import IngestionRun, Mode
 from apps.po import timeline
 from apps.po.models import CustomColumn, POLine, StatusChange
-from apps.po.timeline import Asked, Detail, page_of
+from apps.po.movement import Movement
+from apps.po.timeline import Act, Asked, Kind, page_of
 from tests.factories import UserFactory
 from tests.nights import BY_A_PERSON, History, histories, lived
 from tests.test_laws import _some
 
 pytestmark = pytest.mark.django_db
 
-
-def told(line: POLine, user: User) -> list[Detail]:
-    """All that the timeline tells, page after page of three acts."""
-    details: list[Detail] = []
-    asked = Asked()
-    while True:
-        page = page_of(line, user, asked)
-        assert len(page.acts) <= 3
-        details += [detail for act in page.acts for detail in act.details]
-        if not page.older:
-            return details
-        asked = Asked.of([], parse_qs(page.older)["before"][0])
+# Few lines to which a lot happens: what is told of a line is the more of it the longer its history.
+LINES, NIGHTS = 25, 6
+OFTEN = ("move", "slip", "receipt", "change_custom", "reuse")
+PAGE, LOOKED_THROUGH = 3, 5
 
 
 @_some
 @given(history=histories(quiet=True))
-def test_the_timeline_tells_every_change_once_and_batches_add_up_for_everybody(
+def test_the_panel_tells_every_change_once_and_to_expeditors_only_what_was_their_suppliers(
     history: History,
 ) -> None:
-    moving = replace(history, often=("move", "slip", "receipt", "change_custom", "reuse"))
-    with lived(moving), patch.object(timeline, "PAGE", 3):
+    nights = (history.nights * NIGHTS)[:NIGHTS]
+    moving = replace(history, lines=LINES, nights=nights, often=OFTEN)
+    small_pages = patch.multiple(timeline, PAGE=PAGE, LOOKED_THROUGH=LOOKED_THROUGH)
+    with lived(moving), small_pages:
         planner = UserFactory.create(role=Role.PLANNER)
         for line in POLine.objects.for_user(planner):
             _is_told(line, planner)
@@ -56,17 +55,55 @@ def test_the_timeline_tells_every_change_once_and_batches_add_up_for_everybody(
 
 
 def _is_told(line: POLine, user: User) -> None:
+    changes = list(
+        ERPChangeEvent.objects.for_user(user).filter(po_line=line).order_by("effective_at", "pk")
+    )
+    _timeline_is_right(line, user, changes)
+    _batches_are_right(line, user)
+    _movement_is_right(line, user, [c for c in changes if c.field == "promised_date"])
+
+
+def _timeline_is_right(line: POLine, user: User, changes: list[ERPChangeEvent]) -> None:
+    acts = _acts(line, user)
+    assert all(newer.effective_at > older.effective_at for newer, older in pairwise(acts))
+    details = [detail for act in acts for detail in act.details]
     labels = dict(CustomColumn.objects.values_list("slot", "label"))
     labels |= {field: str(label) for field, (_kind, label) in timeline.FIELDS.items()}
-    changes = ERPChangeEvent.objects.for_user(user).filter(po_line=line)
-    expected = Counter(labels[field] for field in changes.values_list("field", flat=True))
+    expected = Counter(labels[change.field] for change in changes)
     moves = StatusChange.objects.for_user(user).filter(po_line=line)
     # Those of the tests' people have no event: the pages on which people move a line come later.
     expected["Status"] += moves.exclude(reason=BY_A_PERSON).count()
     known = {*labels.values(), "Status"}
-    found = Counter(str(d.label) for d in told(line, user) if d.is_change)
+    found = Counter(str(detail.label) for detail in details if detail.is_change)
     assert Counter({label: n for label, n in found.items() if label in known}) == +expected
 
+    kind = list(Kind)[line.pk % len(Kind)]
+    of_kind = [detail for act in _acts(line, user, kind) for detail in act.details]
+    assert of_kind == [detail for detail in details if detail.kind == kind]
+
+    if user.role == Role.PLANNER:
+        # What the first night of all found delivered has no event of its line.
+        baseline = IngestionRun.objects.filter(mode=Mode.BASELINE)
+        batches = Batch.objects.filter(po_line=line).exclude(run__in=baseline)
+        notes = ReceiptDateNote.objects.filter(batch__po_line=line)
+        told = [detail for detail in details if detail.kind == Kind.BATCH]
+        assert len(told) == batches.count() + notes.count()
+
+
+def _acts(line: POLine, user: User, *kinds: Kind) -> list[Act]:
+    """All that the timeline tells, page after page."""
+    acts: list[Act] = []
+    before = ""
+    while True:
+        page = page_of(line, user, Asked.of(kinds, before))
+        assert len(page.acts) <= PAGE
+        acts += page.acts
+        if not page.older:
+            return acts
+        (before,) = parse_qs(page.older)["before"]
+
+
+def _batches_are_right(line: POLine, user: User) -> None:
     batches = Batch.objects.for_user(user).filter(po_line=line)
     notes = ReceiptDateNote.objects.for_user(user).filter(batch__po_line=line)
     delivered = Delivered.of(line, batches, notes)
@@ -75,4 +112,26 @@ def _is_told(line: POLine, user: User) -> None:
     if user.role == Role.PLANNER:
         assert delivered.other == 0
         assert len(delivered.rows) == batches.count()
-        assert notes.count() == ReceiptDateNote.objects.filter(batch__po_line=line).count()
+        assert sum(len(row.notes) for row in delivered.rows) == (
+            ReceiptDateNote.objects.filter(batch__po_line=line).count()
+        )
+
+
+def _movement_is_right(line: POLine, user: User, changes: list[ERPChangeEvent]) -> None:
+    arrived = Batch.objects.for_user(user).filter(po_line=line).receipts()
+    receipts = arrived.values_list("delivered_on", flat=True)
+    movement = Movement.of(line, user, receipts=receipts, today=business_today())
+    moves = [(move.previous, move.new) for move in movement.moves]
+    told = [(_day(change.previous_value), _day(change.new_value)) for change in changes]
+    assert moves == told[len(told) - len(moves) :]  # all, or those after a time elsewhere
+    assert (len(moves) == len(told)) or user.role == Role.EXPEDITOR
+    assert all(new == previous for (_p, new), (previous, _n) in pairwise(moves))
+    days, levels = zip(*movement.promised_steps(), strict=True)
+    assert list(days) == sorted(days)
+    assert levels[-1] == line.promised_date
+    if picture := movement.picture:
+        assert all(picture.top <= float(point.y) <= picture.bottom for point in picture.now)
+
+
+def _day(canonical: str | None) -> date | None:
+    return date.fromisoformat(canonical) if canonical else None
