@@ -17,7 +17,7 @@ from apps.accounts.models import Role, User
 from apps.audit.models import ERPChangeEvent
 from apps.batches.models import Batch, ReceiptDateNote
 from apps.batches.totals import Delivered
-from apps.core.clock import business_today
+from apps.core.clock import business_date, business_today
 from apps.ingestion.models import IngestionRun, Mode
 from apps.po import timeline
 from apps.po.models import CustomColumn, POLine, StatusChange
@@ -129,6 +129,10 @@ def _movement_is_right(line: POLine, user: User, changes: list[ERPChangeEvent]) 
     days, levels = zip(*movement.promised_steps(), strict=True)
     assert list(days) == sorted(days)
     assert levels[-1] == line.promised_date
+    moved = ERPChangeEvent.objects.filter(po_line=line, field="supplier_code")
+    elsewhere = moved.exclude(pk__in=ERPChangeEvent.objects.for_user(user)).order_by("effective_at")
+    came = elsewhere.last()
+    assert movement.since == business_date(came.effective_at if came else line.first_seen_at)
     if picture := movement.picture:
         assert all(picture.top <= float(point.y) <= picture.bottom for point in picture.now)
 
