@@ -73,14 +73,15 @@ def _events(context: RunContext, pks: list[int]) -> list[audit.Event]:
     ):
         data[line_pk]["status"] = {"previous": previous, "new": new, "reason": reason}
     batches = Batch.objects.filter(run=run, po_line__in=pks).order_by("pk")
-    for line_pk, kind, quantity, delivered_on, over_delivery in batches.values_list(
-        "po_line_id", "kind", "quantity", "delivered_on", "over_delivery"
+    for line_pk, kind, quantity, delivered_on, date_uncertain, over_delivery in batches.values_list(
+        "po_line_id", "kind", "quantity", "delivered_on", "date_uncertain", "over_delivery"
     ):
         data[line_pk].setdefault("batches", []).append(
             {
                 "kind": kind,
                 "quantity": str(quantity),
                 "delivered_on": delivered_on.isoformat() if delivered_on else None,
+                "date_uncertain": date_uncertain,
                 "over_delivery": over_delivery,
             }
         )

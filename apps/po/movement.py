@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from django.contrib.auth.models import AnonymousUser
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -112,26 +114,32 @@ class Movement:
         return Picture(self, min(days), max(days))
 
     @property
-    def sentences(self) -> list[str]:
+    def sentences(self) -> list[SafeString]:
         """All that the picture shows, for who reads or hears."""
         told = [self._promise_in_words()]
-        if self.expected_since is not None:
+        if self.expected_since is not None and self.expected is not None:
             told.append(
-                _("Since %(since)s it is expected on %(expected)s.")
-                % {"since": self.expected_since, "expected": self.expected}
+                _sentence(
+                    _("Since {since} it is expected on {expected}."),
+                    since=self.expected_since,
+                    expected=self.expected,
+                )
             )
         if days := self.arrivals:
             told.append(
-                ngettext(
-                    "Something arrived on %(last)s.",
-                    "Something arrived on %(n)d days, the last %(last)s.",
-                    len(days),
+                _sentence(
+                    ngettext(
+                        "Something arrived on {last}.",
+                        "Something arrived on {n} days, the last {last}.",
+                        len(days),
+                    ),
+                    n=len(days),
+                    last=days[-1],
                 )
-                % {"n": len(days), "last": days[-1]}
             )
         return told
 
-    def _promise_in_words(self) -> str:
+    def _promise_in_words(self) -> SafeString:
         no_date = _("no date")
         known = {
             "n": len(self.moves),
@@ -140,35 +148,35 @@ class Movement:
             "since": self.since,
             "by": self.in_all,
         }
-        if self.moves and self.first == self.promised is None:
+        if self.moves and self.first is None and self.promised is None:
             words = ngettext(
                 "The promised date moved once and is empty again.",
-                "The promised date moved %(n)d times and is empty again.",
+                "The promised date moved {n} times and is empty again.",
                 len(self.moves),
             )
         elif self.moves and self.first == self.promised:
             words = ngettext(
-                "The promised date moved once and is %(promised)s again.",
-                "The promised date moved %(n)d times and is %(promised)s again.",
+                "The promised date moved once and is {promised} again.",
+                "The promised date moved {n} times and is {promised} again.",
                 len(self.moves),
             )
         elif self.moves and self.in_all:
             words = ngettext(
-                "The promised date moved once: from %(first)s to %(promised)s, %(by)s.",
-                "The promised date moved %(n)d times: from %(first)s to %(promised)s, %(by)s.",
+                "The promised date moved once: from {first} to {promised}, {by}.",
+                "The promised date moved {n} times: from {first} to {promised}, {by}.",
                 len(self.moves),
             )
         elif self.moves:
             words = ngettext(
-                "The promised date moved once: from %(first)s to %(promised)s.",
-                "The promised date moved %(n)d times: from %(first)s to %(promised)s.",
+                "The promised date moved once: from {first} to {promised}.",
+                "The promised date moved {n} times: from {first} to {promised}.",
                 len(self.moves),
             )
         elif self.promised:
-            words = _("The promised date %(promised)s has not moved since %(since)s.")
+            words = _("The promised date {promised} has not moved since {since}.")
         else:
             words = _("The ERP has no promised date for this line.")
-        return words % known
+        return _sentence(words, **known)
 
     @property
     def arrivals(self) -> list[date]:
@@ -188,6 +196,17 @@ class Movement:
         if self.expected_since is None:
             return []
         return [(self.expected_since, self.expected)]
+
+
+def _sentence(words: str, **values: date | str | int) -> SafeString:
+    """The words with their values, dates so that no line ends within one."""
+    shown = {
+        name: format_html('<span class="date">{}</span>', value)
+        if isinstance(value, date)
+        else value
+        for name, value in values.items()
+    }
+    return format_html(words, **shown)
 
 
 def _date(canonical: str | None) -> date | None:

@@ -319,6 +319,8 @@ def _batch(batch: Mapping[str, Any]) -> Detail:
     words = amount
     if batch["delivered_on"]:
         words = _("%(amount)s on %(date)s") % {"amount": amount, "date": batch["delivered_on"]}
+    if batch.get("date_uncertain"):  # events of earlier versions do not say
+        words = f"{words}, {_('date uncertain')}"
     if batch["over_delivery"]:
         words = f"{words}, {_('more than ordered')}"
     return Detail(kind=Kind.BATCH, label=label, more=words)

@@ -83,6 +83,7 @@ def test_a_rise_is_one_batch_between_runs(a1: ErpTable) -> None:
             "kind": "between_runs",
             "quantity": "35.500",
             "delivered_on": str(day(2)),
+            "date_uncertain": False,
             "over_delivery": False,
         }
     ]

@@ -138,6 +138,7 @@ def test_a_new_line_says_what_was_delivered_before(erp_with_lines: ErpTable) -> 
                 "kind": "opening",
                 "quantity": "3.000",
                 "delivered_on": "2025-03-01",
+                "date_uncertain": False,
                 "over_delivery": False,
             }
         ]

@@ -153,7 +153,14 @@ def test_a_night_tells_all_that_it_brought_ordered_by_kind(line: POLine) -> None
                     "quantity": "40.000",
                     "delivered_on": "2026-03-01",
                     "over_delivery": True,
-                }
+                },
+                {
+                    "kind": "between_runs",
+                    "quantity": "5.000",
+                    "delivered_on": "2026-03-02",
+                    "date_uncertain": True,
+                    "over_delivery": False,
+                },
             ],
             "receipt_dates": [{"receipt": "R7", "previous": "2026-02-01", "new": "2026-02-03"}],
         },
@@ -161,12 +168,13 @@ def test_a_night_tells_all_that_it_brought_ordered_by_kind(line: POLine) -> None
     act = only_act(line)
     assert (act.tone, act.actor) == ("erp", "ERP ingestion")
     assert [detail.kind for detail in act.details] == [
-        Kind.DATE, Kind.STATUS, Kind.STATUS, Kind.QUANTITY, Kind.BATCH, Kind.BATCH,
+        Kind.DATE, Kind.STATUS, Kind.STATUS, Kind.QUANTITY, *[Kind.BATCH] * 3,
     ]  # fmt: skip
-    status, batch, receipt = act.details[2], act.details[4], act.details[5]
+    status, (batch, uncertain, receipt) = act.details[2], act.details[4:]
     assert (status.previous, status.new) == ("Planned", "Part delivered")
     assert status.reason == "Delivered according to the ERP"
     assert batch.more == "+40 on 2026-03-01, more than ordered"
+    assert uncertain.more == "+5 on 2026-03-02, date uncertain"
     assert str(receipt.label) == "Date of receipt R7"
     assert (receipt.previous, receipt.new, receipt.more) == (
         "2026-02-01", "2026-02-03", "2 days later",
