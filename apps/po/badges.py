@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from apps.core.clock import business_date
 from apps.po.lifecycle import Status
-from apps.po.models import SourceQuality, Thresholds
+from apps.po.models import Presence, SourceQuality, Thresholds
 from apps.po.quantities import Progress
 from apps.po.querysets import untouched_since
 
@@ -31,6 +31,14 @@ _SOURCE = {
     SourceQuality.SUPPLIER_CONFIRMED.value: ("green", "circle-fill", gettext_lazy("Confirmed")),
     SourceQuality.EXPEDITOR_ESTIMATE.value: ("amber", "circle", gettext_lazy("Estimate")),
     SourceQuality.NO_RESPONSE.value: ("red", "x-circle", gettext_lazy("No response")),
+}
+# Where the ERP has a line that is not active there as usual.
+PRESENCE_LABELS = {
+    Presence.AGED_OUT.value: gettext_lazy("Delivered long ago, never closed in the ERP"),
+    Presence.CLOSED.value: gettext_lazy("Closed in the ERP"),
+    Presence.CANCELLED.value: gettext_lazy("Cancelled in the ERP"),
+    Presence.ABSENT.value: gettext_lazy("No longer in the ERP"),
+    Presence.RETIRED.value: gettext_lazy("Its number belongs to another order now"),
 }
 STATUS_LABELS = {value: label for value, (_colour, _icon, label) in _STATUS.items()}
 SOURCE_LABELS = {value: label for value, (_colour, _icon, label) in _SOURCE.items()}

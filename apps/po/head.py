@@ -14,7 +14,7 @@ from django.utils.translation import ngettext
 
 from apps.accounts.models import User
 from apps.core.clock import business_today
-from apps.po.badges import Freshness, badge, progress_bar
+from apps.po.badges import PRESENCE_LABELS, Freshness, badge, progress_bar
 from apps.po.cells import may_edit
 from apps.po.columns import Column, all_columns
 from apps.po.models import POLine, Presence, Thresholds
@@ -99,13 +99,7 @@ def _exception(line: POLine, thresholds: Thresholds, today: date) -> SafeString 
 
 
 def _presence(line: POLine) -> SafeString | str:
-    words = {
-        Presence.AGED_OUT: _("Delivered long ago, never closed in the ERP"),
-        Presence.CLOSED: _("Closed in the ERP"),
-        Presence.CANCELLED: _("Cancelled in the ERP"),
-        Presence.ABSENT: _("No longer in the ERP"),
-        Presence.RETIRED: _("Its number belongs to another order now"),
-    }.get(Presence(line.presence))
+    words = PRESENCE_LABELS.get(line.presence)
     return badge("grey", "database-dash", words) if words else ""
 
 

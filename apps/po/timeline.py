@@ -28,9 +28,9 @@ from django_stubs_ext import StrOrPromise
 from apps.accounts.models import User
 from apps.audit.models import AuditEvent, EventType
 from apps.core.templatetags.interface import moment, quantity
-from apps.po.badges import STATUS_LABELS
+from apps.po.badges import PRESENCE_LABELS, STATUS_LABELS
 from apps.po.history import first_known
-from apps.po.models import CustomColumn, POLine, Presence
+from apps.po.models import CustomColumn, POLine
 
 # Acts on a page, and events looked through for them when only some kinds are wanted. A page that
 # finds fewer acts than it could says so and goes on from there.
@@ -89,12 +89,6 @@ BATCHES: dict[str, StrOrPromise] = {
     "exact": gettext_lazy("Receipt"),
     "correction": gettext_lazy("Correction"),
     "unexplained": gettext_lazy("Not explained by the receipts"),
-}
-_LEFT: dict[str, StrOrPromise] = {
-    Presence.CLOSED.value: gettext_lazy("Closed in the ERP"),
-    Presence.CANCELLED.value: gettext_lazy("Cancelled in the ERP"),
-    Presence.ABSENT.value: gettext_lazy("No longer in the ERP"),
-    Presence.RETIRED.value: gettext_lazy("Its number belongs to another order now"),
 }
 
 
@@ -291,7 +285,7 @@ def _comings_and_goings(event: AuditEvent) -> Iterator[Detail]:
     elif event.event_type == EventType.PO_LINE_RETURNED:
         yield Detail(kind=Kind.STATUS, label=_("Active in the ERP again"))
     if presence := event.data.get("presence"):
-        yield Detail(kind=Kind.STATUS, label=_LEFT.get(presence, presence))
+        yield Detail(kind=Kind.STATUS, label=PRESENCE_LABELS.get(presence, presence))
 
 
 def _change(change: Mapping[str, Any], labels: Mapping[str, str], *, by_person: bool) -> Detail:

@@ -346,6 +346,8 @@ def test_panel_and_page_keep_nobody_from_using_them(
         assert box["width"] == widths[width]
         inside = panel(screen).evaluate("element => element.scrollWidth <= element.clientWidth")
         assert inside, "the panel scrolls sideways"
+        cut = "boxes => boxes.filter(box => box.scrollWidth > box.clientWidth).length"
+        assert panel(screen).locator(".grid-scroll").evaluate_all(cut) == 0, "a table is cut off"
     for part in ("timeline", "status", "batches", "movement"):
         screen.open(f"/po/{lines[0].pk}/{part}/")
         assert screen.barriers() == []

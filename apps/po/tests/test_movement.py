@@ -174,6 +174,27 @@ def test_moves_are_told_in_their_order_and_nothing_else_is_a_move() -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("moment", "day"),
+    [
+        (datetime(2026, 3, 28, 22, 59, tzinfo=UTC), date(2026, 3, 28)),
+        (datetime(2026, 3, 28, 23, 0, tzinfo=UTC), date(2026, 3, 29)),  # clocks go forward at 1:00
+        (datetime(2026, 3, 29, 21, 59, tzinfo=UTC), date(2026, 3, 29)),
+        (datetime(2026, 3, 29, 22, 0, tzinfo=UTC), date(2026, 3, 30)),
+        (datetime(2026, 10, 25, 22, 59, tzinfo=UTC), date(2026, 10, 25)),  # and back
+    ],
+)
+def test_a_move_is_on_the_business_day_also_where_clocks_change(
+    moment: datetime, day: date, settings: Any
+) -> None:
+    settings.BUSINESS_TIME_ZONE = "Europe/Berlin"
+    line = POLineFactory.create(first_seen_at=moment)
+    ERPChangeEventFactory.create(po_line=line, effective_at=moment)
+    told = Movement.of(line, UserFactory.create(), receipts=[], today=date(2026, 12, 1))
+    assert (told.since, [move.on for move in told.moves]) == (day, [day])
+
+
+@pytest.mark.django_db
 def test_a_milestone_is_expected_from_when_it_was_entered() -> None:
     line = POLineFactory.create(
         first_seen_at=night(0),
