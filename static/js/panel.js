@@ -154,6 +154,15 @@
     }
   });
 
+  // What a person has just entered on the line is told without asking for it.
+  document.addEventListener("custom-value-saved", (event) => {
+    const section = document.querySelector(".section-timeline [data-section]");
+    const line = section?.getAttribute("hx-get").replace(/timeline\/$/, "");
+    if (line && event.detail.address.startsWith(line)) {
+      htmx.trigger(section, "again");
+    }
+  });
+
   // Older entries take the place of the button that asked for them: reading goes on at the first.
   document.addEventListener("htmx:load", (event) => {
     if (event.detail.elt.matches?.("[data-focus]")) {

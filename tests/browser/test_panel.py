@@ -324,6 +324,27 @@ def test_the_timeline_is_narrowed_and_goes_back_in_time_by_keyboard(
     assert screen.path() == f"/po/{first.pk}/"
 
 
+@pytest.mark.parametrize("address", ["/po/{}/", "/po/?preset=all"])
+def test_what_a_person_enters_is_in_the_timeline_at_once(
+    screen: Screen, lines: list[POLine], address: str
+) -> None:
+    first, _second = lines
+    enter(screen, address.format(first.pk))
+    if "preset" in address:
+        row(screen, first).press("Enter")
+    loaded(screen)
+    value = screen.page.locator(".facts-custom [data-edits]")
+    value.press("Enter")
+    field = screen.page.get_by_role("textbox", name="Container", exact=True)
+    expect(field).to_be_focused()
+    field.fill("MSKU 2")
+    field.press("Enter")
+    expect(screen.page.locator(".act").first).to_contain_text("MSKU 2")
+    expect(value).to_be_focused()
+    if "preset" in address:
+        expect(row(screen, first)).to_contain_text("MSKU 2")
+
+
 @pytest.mark.parametrize("width", [768, 1280, 1920])
 def test_panel_and_page_keep_nobody_from_using_them(
     screen: Screen, lines: list[POLine], width: int
