@@ -19,6 +19,7 @@ from django.utils import timezone
 from playwright.sync_api import Locator, Route, expect
 
 from apps.audit.models import EventType
+from apps.po.lifecycle import Status
 from apps.po.models import POLine, SourceQuality
 from po_tracking import urls
 from tests.browser.conftest import Screen, make_user
@@ -111,7 +112,12 @@ def lines() -> Iterator[list[POLine]]:
         at = now - timedelta(days=30 * each)
         ERPChangeEventFactory.create(po_line=busy, run=run, effective_at=at)
         BatchFactory.create(po_line=busy, run=run, delivered_on=at.date(), over_delivery=True)
-        StatusChangeFactory.create(po_line=busy, effective_at=at)
+        StatusChangeFactory.create(
+            po_line=busy,
+            effective_at=at,
+            previous_status=Status.FULLY_DELIVERED,
+            new_status=Status.READY_TO_DISPATCH,
+        )
     with override_settings(ROOT_URLCONF=__name__):
         yield [busy, POLineFactory.create(supplier=supplier)]
 
