@@ -1,5 +1,5 @@
-"""What every request gets: an id and a line in the log; a session that ends when nobody uses it; a
-user; and, on the read-only instance, no writing."""
+"""What every request gets: an id and a line in the log; an encoding that we read; a session that
+ends when nobody uses it; a user; and, on the read-only instance, no writing."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends.base import SessionBase
 from django.contrib.sessions.backends.db import SessionStore
 from django.core import signing
+from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -73,6 +74,24 @@ def _log(request: HttpRequest, response: HttpResponse, milliseconds: int) -> Non
         milliseconds,
         extra=fields,
     )
+
+
+class Utf8Only:
+    """Refuses a request that says it is written in anything but UTF-8, which is what browsers send.
+
+    Django reads forms and queries in whatever encoding a request names, and Python knows one that
+    takes minutes for a megabyte (punycode): a few such requests, which need no signing in, would
+    keep every thread of the server busy.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        named = (request.content_params or {}).get("charset", "utf-8")
+        if named.strip().lower() not in ("utf-8", "utf8"):
+            raise BadRequest("the request is not written in UTF-8")
+        return self.get_response(request)
 
 
 class IdleSession:
