@@ -32,7 +32,7 @@ OWN_FILES = {
     ),
     "core/management": "",
     "core/bulk": "postgresql sqlite sqlserver target",
-    "accounts": "scope",
+    "accounts": "backends scope",
     "accounts/axes": "",  # the tables of django-axes, in one migration
     "audit": "append_only",
     "po": (

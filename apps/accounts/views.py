@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib import messages
@@ -27,6 +28,11 @@ class SignIn(views.LoginView):
     template_name = SIGN_IN
     authentication_form = SignInForm
     redirect_authenticated_user = True
+
+    def get_redirect_url(self) -> str:
+        """Where to go on; never to this page, which would only lead here again."""
+        url: str = super().get_redirect_url()
+        return "" if urlsplit(url).path == self.request.path else url
 
     def form_valid(self, form: Any) -> HttpResponse:
         response = super().form_valid(form)

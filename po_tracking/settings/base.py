@@ -111,7 +111,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
-    "django.contrib.auth.backends.ModelBackend",
+    "apps.accounts.backends.ExactName",
 ]
 LOGIN_URL = "sign_in"
 LOGIN_REDIRECT_URL = "start"

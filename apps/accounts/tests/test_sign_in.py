@@ -11,6 +11,7 @@ import pytest
 from axes.models import AccessAttempt
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
+from django.contrib.auth.models import UserManager
 from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
@@ -65,6 +66,21 @@ def test_whatever_is_wrong_is_answered_alike(
         assert errors == {"__all__": [answer.context["form"].error_messages["invalid_login"]]}
 
 
+@pytest.mark.parametrize("typed", ["KATRIN", "kat\u200drin"])
+def test_a_name_counts_only_as_it_is_written_whatever_the_database_takes_for_it(
+    client: Client, katrin: User, typed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each way of writing it would have its own five guesses."""
+
+    def as_sql_server_does(manager: UserManager[User], name: str) -> User:
+        return katrin
+
+    monkeypatch.setattr(UserManager, "get_by_natural_key", as_sql_server_does)
+    assert sign_in(client, typed).status_code == 200
+    assert not is_signed_in(client)
+    assert sign_in(client).status_code == 302
+
+
 @pytest.mark.parametrize("page", ["/password/", "/?late=1&sort=-due"])
 def test_who_is_not_signed_in_signs_in_and_comes_back(
     client: Client, katrin: User, page: str
@@ -91,6 +107,14 @@ def test_who_is_not_signed_in_signs_in_and_comes_back(
 )
 def test_next_never_leads_elsewhere(client: Client, katrin: User, elsewhere: str) -> None:
     assert sign_in(client, next=elsewhere)["Location"] == "/"
+
+
+@pytest.mark.parametrize("itself", ["/sign-in/", "/sign-in/?next=/sign-in/", "/sign-in/#a"])
+def test_next_never_leads_back_to_the_page_itself(
+    client: Client, katrin: User, itself: str
+) -> None:
+    assert sign_in(client, next=itself)["Location"] == "/"
+    assert client.get("/sign-in/", {"next": itself})["Location"] == "/"
 
 
 def test_a_part_of_a_page_sends_the_whole_page_to_sign_in_and_back(client: Client) -> None:
