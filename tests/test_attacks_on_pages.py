@@ -1,15 +1,19 @@
-"""What somebody sends who means harm, or whose browser does: refused in words, by no error of ours."""
+"""What somebody sends who means harm, or whose browser does: refused in words, without an error."""
 
 from __future__ import annotations
 
 import pytest
 from django.test import Client
 
+from apps.accounts.models import Role
+from tests.test_pages import ADDRESSES, filled, person
+
 pytestmark = pytest.mark.django_db
 
 
 def part_of_a_form(name: str, value: bytes) -> bytes:
-    return b'--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n' % (name.encode(), value)
+    head = f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'
+    return head.encode() + value + b"\r\n"
 
 
 # --- encodings ------------------------------------------------------------------------------------
@@ -35,3 +39,14 @@ def test_a_form_in_utf_8_is_read_whether_it_says_so_or_not(client: Client, chars
     answer = client.generic("POST", "/sign-in/", body, content_type=kind)
     assert answer.status_code == 200
     assert 'value="Wéi"' in answer.content.decode()
+
+
+# --- methods --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"])
+def test_no_page_answers_a_method_that_no_browser_uses(method: str) -> None:
+    client = person(Role.ADMIN)
+    answers = {name: client.generic(method, filled(name)).status_code for name in ADDRESSES}
+    del answers["sign_in"]  # who is signed in is led away from there in any case
+    assert set(answers.values()) == {405}

@@ -11,7 +11,12 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET, require_POST, require_safe
+from django.views.decorators.http import (
+    require_GET,
+    require_http_methods,
+    require_POST,
+    require_safe,
+)
 
 from apps.core.htmx import (
     is_htmx,
@@ -114,6 +119,7 @@ def shared_view(request: HttpRequest, identifier: UUID) -> HttpResponse:
     return redirect(_list_address(view.query))
 
 
+@require_http_methods(["GET", "HEAD", "POST"])
 def save_view(request: HttpRequest) -> HttpResponse:
     """The dialog that asks for a name (GET), and keeping the view under it (POST)."""
     user: Any = request.user
