@@ -54,11 +54,13 @@
 
   // --- requests -----------------------------------------------------------------------------------
 
-  // The cookie and not a value in the page: it stays right when somebody signs in in another tab.
+  // The cookie and not a value in the page: it stays right when somebody signs in in another tab. The
+  // value that a form has for browsers without scripts would count before it.
   document.body.addEventListener("htmx:configRequest", (event) => {
     const token = document.cookie.match(/(?:^|; )csrftoken=([^;]*)/);
     if (token && event.detail.verb !== "get") {
       event.detail.headers["X-CSRFToken"] = token[1];
+      delete event.detail.parameters.csrfmiddlewaretoken;
     }
   });
 

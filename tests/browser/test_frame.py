@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from apps.accounts.models import Role
 from apps.core.middleware import IdleSession
+from apps.po.models import SavedView
 from tests.browser.conftest import LANDED, Screen, make_user
 from tests.factories import IngestionRunFactory, POLineFactory, SupplierFactory
 
@@ -91,6 +92,24 @@ def test_a_form_sent_by_htmx_carries_the_secret_that_django_wants(screen: Screen
     screen.page.wait_for_url(LANDED)
     screen.page.evaluate("htmx.ajax('POST', '/password/', {target: '#main', select: 'main'})")
     screen.page.get_by_text("This field is required.").first.wait_for()
+
+
+def test_a_form_that_stood_open_while_somebody_signed_in_in_another_window_is_still_sent(
+    screen: Screen,
+) -> None:
+    user = make_user()
+    screen.open("/po/views/")
+    screen.sign_in(user)
+    screen.page.get_by_label("Name").fill("Of this morning")
+    other = Screen(screen.page.context.new_page(), screen.address)
+    other.open("/po/")
+    other.page.get_by_role("button", name="Sign out").click()
+    other.page.wait_for_url("**/sign-in/")
+    other.sign_in(user)
+    other.page.wait_for_url(LANDED)
+    screen.page.get_by_role("button", name="Save").click()
+    screen.page.wait_for_url("**/po/?**")
+    assert [view.name for view in SavedView.objects.all()] == ["Of this morning"]
 
 
 def test_the_first_key_leads_past_the_navbar(screen: Screen) -> None:
