@@ -67,6 +67,17 @@ with mock.patch("time.time", lambda: start() + 58 * 60):
 with mock.patch("time.time", lambda: start() + 89 * 60):
     said["31 minutes later"] = get(katrin).status_code
 
+katrin = client()
+sign_in(katrin, "katrin")
+copied = client()
+copied.cookies.update(katrin.cookies)
+katrin.post("/sign-out/", secure=True)
+for minutes in range(0, 13 * 60, 25):
+    with mock.patch("time.time", lambda: start() + minutes * 60):
+        if get(copied).status_code != 200:
+            break
+    said["a copied cookie lasts"] = minutes
+
 said["wrong passwords"] = [sign_in(client(), "wei", "wrong") for _ in range(6)]
 said["then the right one"] = sign_in(client(), "wei")
 
@@ -146,6 +157,13 @@ def test_a_session_ends_after_30_idle_minutes_there_too(visit: dict[str, Any]) -
     assert visit["cookie age"] == 1800
     assert (visit["after 29 minutes"], visit["29 minutes later"]) == (200, 200)
     assert visit["31 minutes later"] == 302
+
+
+def test_a_cookie_that_somebody_copied_is_good_for_twelve_hours_at_most(
+    visit: dict[str, Any],
+) -> None:
+    """Signing out cannot take it back: there is no table of sessions."""
+    assert 11 * 60 < visit["a copied cookie lasts"] <= 12 * 60
 
 
 def test_failures_are_throttled_without_a_table(visit: dict[str, Any]) -> None:

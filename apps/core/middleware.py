@@ -143,6 +143,31 @@ def _mark_of(session: SessionBase) -> str:
     return salted_hmac(IdleSession.SALT, session.session_key or "").hexdigest()
 
 
+class LongestSession:
+    """Ends a session SESSION_LONGEST_SECONDS after it began, however much it is used.
+
+    For the read-only instance, in place of IdleSession: its sessions are signed cookies, which each
+    answer renews, and which signing out cannot take back. So one that somebody copied would be good
+    for ever.
+    """
+
+    BEGAN = "began"
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        now = int(time.time())
+        began = request.session.get(self.BEGAN, now)
+        if now - began > settings.SESSION_LONGEST_SECONDS:
+            request.session.flush()
+        response = self.get_response(request)
+        session: SessionBase | None = getattr(request, "session", None)  # /healthz removes it
+        if session is not None and SESSION_KEY in session:
+            session.setdefault(self.BEGAN, now)
+        return response
+
+
 class SignInRequired:
     """Nothing without signing in, but for views marked `login_not_required`; and what was shown to
     somebody is kept by no cache, where the Back button would show it to the next person.

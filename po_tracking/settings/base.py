@@ -121,7 +121,8 @@ LOGOUT_REDIRECT_URL = "sign_in"
 # in any case. Its row is written when somebody signs in or out and at no other time: reading a page
 # writes nothing, so no page waits for a night that is being applied.
 SESSION_IDLE_SECONDS = 30 * 60
-SESSION_COOKIE_AGE = 12 * 3600
+SESSION_LONGEST_SECONDS = 12 * 3600
+SESSION_COOKIE_AGE = SESSION_LONGEST_SECONDS
 
 # The tables of django-axes as they are now, in one migration: the package's own path there alters
 # columns and drops indexes, which not every server does. makemigrations --check tells when they

@@ -18,11 +18,14 @@ DATABASES["default"] = application_database(env.str("DATABASE_URL"), read_only=T
 READ_ONLY = True
 
 # The replica stores no sessions: they are signed cookies, whose age Django checks itself. Each
-# answer renews them.
+# answer renews them, for twelve hours at most.
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 SESSION_COOKIE_AGE = SESSION_IDLE_SECONDS
 SESSION_SAVE_EVERY_REQUEST = True
-MIDDLEWARE = [name for name in MIDDLEWARE if name != "apps.core.middleware.IdleSession"]
+MIDDLEWARE = [
+    "apps.core.middleware.LongestSession" if name == "apps.core.middleware.IdleSession" else name
+    for name in MIDDLEWARE
+]
 
 # Nor failed sign-ins: they are counted in memory. There is one process (manage.py serve), so all of
 # it sees the same numbers, which is what axes.W001 is in doubt about. The room is for many names: a
