@@ -112,6 +112,28 @@ def test_a_form_that_stood_open_while_somebody_signed_in_in_another_window_is_st
     assert [view.name for view in SavedView.objects.all()] == ["Of this morning"]
 
 
+def test_a_text_that_runs_to_the_left_leaves_what_stands_around_it_in_its_order(
+    screen: Screen,
+) -> None:
+    screen.open("/sign-in/")
+    for before, now in (("\u05d0\u05d1", "\u05d2\u05d3"), ("\u202eold", "new")):
+        values = [before, now]
+        screen.page.evaluate(
+            """([before, now]) => {
+              const line = document.createElement("p");
+              const [was, is] = [document.createElement("del"), document.createElement("ins")];
+              [was.textContent, is.textContent] = [before, now];
+              line.append(was, " \u2192 ", is);
+              document.getElementById("main").replaceChildren(line);
+            }""",
+            values,
+        )
+        was, now_box = (screen.page.locator(f"main {tag}").bounding_box() for tag in ("del", "ins"))
+        assert was is not None
+        assert now_box is not None
+        assert was["x"] + was["width"] <= now_box["x"]
+
+
 def test_the_first_key_leads_past_the_navbar(screen: Screen) -> None:
     screen.open("/sign-in/")
     screen.sign_in(make_user())
