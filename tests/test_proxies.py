@@ -7,6 +7,7 @@ import pytest
 from django.conf import settings
 
 from apps.core.management.commands.serve import LARGEST_REQUEST
+from apps.po.forms import SaveViewForm
 from po_tracking.settings import base
 
 CONFIG = ET.fromstring(  # noqa: S314  # our own file
@@ -70,6 +71,19 @@ def test_all_servers_allow_requests_of_the_same_size(nginx: str) -> None:
     limits = found("security/requestFiltering/requestLimits")
     assert limits.get("maxAllowedContentLength") == str(LARGEST_REQUEST)
     assert f"client_max_body_size {LARGEST_REQUEST // 1024**2}m;" in nginx
+
+
+def test_no_proxy_refuses_the_longest_address_of_a_saved_view(nginx: str) -> None:
+    """In a request, and in the headers of an answer that leads there; escaped, it is three times as
+    long at most."""
+    longest = 3 * (SaveViewForm.base_fields["query"].max_length or 0)  # type: ignore[attr-defined]  # it is a text's
+    limits = found("security/requestFiltering/requestLimits")
+    assert int(limits.get("maxQueryString", "2048")) > longest > 0
+    buffer = re.search(r"proxy_buffer_size (\d+)k;", nginx)
+    assert buffer is not None
+    assert int(buffer[1]) * 1024 > longest
+    # nginx wants room for more than one of that size.
+    assert f"proxy_buffers 8 {buffer[1]}k;" in nginx
 
 
 def test_nginx_tells_scheme_host_and_browser_itself(nginx: str) -> None:
