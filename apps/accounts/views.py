@@ -17,13 +17,13 @@ from django.views.decorators.http import require_http_methods
 from apps.accounts import services
 from apps.accounts.forms import PasswordForm, SignInForm
 from apps.accounts.models import User
+from apps.core.htmx import own_path
 
 SIGN_IN = "accounts/sign_in.html"
 
 
 class SignIn(views.LoginView):
-    """The page that everybody may see. `next` leads only to addresses of our own, which Django's
-    view sees to."""
+    """The page that everybody may see. `next` leads only to addresses of our own."""
 
     template_name = SIGN_IN
     authentication_form = SignInForm
@@ -31,8 +31,10 @@ class SignIn(views.LoginView):
 
     def get_redirect_url(self) -> str:
         """Where to go on; never to this page, which would only lead here again."""
-        url: str = super().get_redirect_url()
-        return "" if urlsplit(url).path == self.request.path else url
+        name = self.redirect_field_name
+        asked = self.request.POST.get(name, self.request.GET.get(name, ""))
+        path = own_path(self.request, asked)
+        return "" if urlsplit(path).path == self.request.path else path
 
     def form_valid(self, form: Any) -> HttpResponse:
         response = super().form_valid(form)

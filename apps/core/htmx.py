@@ -16,6 +16,9 @@ from django_htmx.http import (
 )
 from django_htmx.middleware import HtmxDetails
 
+# More than any list of ours has; where one goes on must fit into the header of an answer, escaped.
+_LONGEST_ADDRESS = 5_000
+
 ToastLevel = Literal["success", "info", "warning", "error"]
 
 
@@ -75,23 +78,27 @@ def page_of(request: HttpRequest) -> str:
     address itself may answer nothing but a POST.
     """
     if details := _details(request):
-        return _own_path(request, details.current_url or "")
+        return own_path(request, details.current_url or "")
     if request.method in ("GET", "HEAD"):
-        return request.get_full_path()
-    return _own_path(request, request.headers.get("Referer", ""))
+        return own_path(request, request.get_full_path())
+    return own_path(request, request.headers.get("Referer", ""))
 
 
-def _own_path(request: HttpRequest, url: str) -> str:
-    """Path and query of the address if it is one of ours, else ""."""
-    if not url_has_allowed_host_and_scheme(
-        url, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+def own_path(request: HttpRequest, url: str) -> str:
+    """Path and query of the address if it is one of ours and no longer than ours are, else ""."""
+    hosts, https = {request.get_host()}, request.is_secure()
+    # Before its query an address has said where it leads; Django refuses to look at longer ones.
+    place = url.partition("?")[0]
+    if len(url) > _LONGEST_ADDRESS or not url_has_allowed_host_and_scheme(
+        place, allowed_hosts=hosts, require_https=https
     ):
         return ""
     parts = urlsplit(url)
-    path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path
+    path = parts.path or "/"
     # What is left without the host must be a path, too, and no address of its own (//evil).
-    own = url_has_allowed_host_and_scheme(path, allowed_hosts=None) and path.startswith("/")
-    return path if own else ""
+    if not url_has_allowed_host_and_scheme(path, allowed_hosts=None) or not path.startswith("/"):
+        return ""
+    return f"{path}?{parts.query}" if parts.query else path
 
 
 def _details(request: HttpRequest) -> HtmxDetails | None:

@@ -95,6 +95,22 @@ def test_who_is_not_signed_in_signs_in_and_comes_back(
     assert sign_in(client, next=page)["Location"] == page
 
 
+@pytest.mark.parametrize("headers", [{}, HTMX], ids=["page", "part"])
+def test_a_list_with_very_many_filters_is_come_back_to_as_well(
+    client: Client, katrin: User, headers: dict[str, str]
+) -> None:
+    page = "/po/?" + "&".join(f"supplier=V{number:04}" for number in range(300))
+    current = {"HX-Current-URL": f"http://testserver{page}"} if headers else {}
+    first = client.get(page, headers={**headers, **current})
+    there = first.get("HX-Redirect") or first["Location"]
+    assert there == f"/sign-in/?next={quote(page, safe='')}"
+    assert sign_in(client, next=page)["Location"] == page
+
+
+def test_an_address_longer_than_any_of_ours_is_not_come_back_to(client: Client) -> None:
+    assert client.get("/po/?item=" + "%E4" * 9_000)["Location"] == "/sign-in/"
+
+
 @pytest.mark.parametrize(
     "elsewhere",
     [
@@ -103,6 +119,10 @@ def test_who_is_not_signed_in_signs_in_and_comes_back(
         "/\\evil.example/",
         "javascript:alert(1)",
         "http:///evil.example",
+        "http://evil.example?/po/",
+        "//evil.example?" + "a" * 3000,
+        "/\t/evil.example?" + "a" * 3000,
+        "https://testserver@evil.example/?" + "a" * 3000,
     ],
 )
 def test_next_never_leads_elsewhere(client: Client, katrin: User, elsewhere: str) -> None:
