@@ -48,6 +48,7 @@ from tests.walls import (
     an_actor_is_somebody,
     counts_queries_in_a_with,
     imports_only_downward,
+    imports_what_is_installed,
     ingestion_knows_no_http,
     knows_no_signals,
     leaves_history_to_the_audit_app,
@@ -75,6 +76,9 @@ PRODUCT_RULES: list[Example] = [
     (imports_only_downward, "apps/po/models.py", "from ..batches.models import Batch"),
     (imports_only_downward, "apps/ingestion/xref.py", "from apps.demo.world import World"),
     (imports_only_downward, "po_tracking/urls.py", "from apps.demo import world"),
+    (imports_what_is_installed, "apps/po/models.py", "from django_stubs_ext import StrOrPromise"),
+    (imports_what_is_installed, "apps/po/models.py", "import psycopg"),
+    (imports_what_is_installed, "apps/po/models.py", "def f():\n    import faker"),
     (
         names_apps_only_in_imports,
         "apps/po/models.py",
@@ -164,6 +168,10 @@ RULES = PRODUCT_RULES + TEST_RULES
 FINE: list[Example] = [
     (imports_only_downward, "apps/exports/views.py", "from apps.ingestion.models import FieldSet"),
     (imports_only_downward, "apps/po/querysets.py", "from apps.po.models import POLine"),
+    (imports_what_is_installed, "apps/po/models.py", "import os, rich.table, django_htmx"),
+    (imports_what_is_installed, "apps/po/models.py", "def f():\n    import psycopg"),
+    (imports_what_is_installed, "apps/ingestion/erp/postgresql.py", "import psycopg"),
+    (imports_what_is_installed, "apps/po/models.py", "from .models import POLine"),
     (leaves_the_erp_to_its_border, "apps/ingestion/custom_columns.py", "BY_ERP = 'erp'"),
     (views_scope_what_they_read, "apps/po/views.py", "POLine.objects.for_user(user).filter(pk=1)"),
     (
@@ -207,6 +215,12 @@ def _rules(examples: Sequence[Example]) -> list[Rule]:
 def test_the_product_keeps_the_rule(rule: Rule) -> None:
     found = [f"{module.path} {what}" for module in product() for what in rule(module)]
     assert not found, f"{rule.__doc__}\n" + "\n".join(found)
+
+
+def test_the_demo_needs_no_more_than_it_installs() -> None:
+    demo = [module for module in modules(f"apps/{DEMO}") if not module.is_test]
+    assert demo
+    assert [found for module in demo for found in imports_what_is_installed(module)] == []
 
 
 @pytest.mark.parametrize("rule", _rules(TEST_RULES), ids=lambda rule: rule.__name__)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 from django.conf import settings
@@ -28,7 +30,7 @@ EVERYWHERE = "__init__ apps models querysets services filters columns forms view
 OWN_FILES = {
     "core": (
         "checks clock context_processors database_errors decorators fields htmx logs middleware "
-        "redaction roles"
+        "redaction roles words"
     ),
     "core/management": "",
     "core/bulk": "postgresql sqlite sqlserver target",
@@ -186,6 +188,47 @@ def imports_only_downward(module: Module) -> list[str]:
         for imported in module.imports()
         if imported.startswith("apps.") and imported.split(".")[1] not in allowed
     ]
+
+
+def imports_what_is_installed(module: Module) -> list[str]:
+    """What a file needs to be loaded is in requirements/base.txt, all that a demo installs.
+    Drivers are in production.txt: functions ask for them, and files of one engine. What only tests
+    and linters need is on the machine of who writes it, and nowhere else."""
+    in_functions = {id(node) for function in functions(module.tree) for node in ast.walk(function)}
+    of_one_engine = Path(module.path).stem in {"postgresql", "sqlserver"}
+    found = []
+    for node in module.nodes():
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module or ""]
+        else:
+            continue
+        group = "production" if of_one_engine or id(node) in in_functions else "base"
+        found += [
+            f"imports {name}, which requirements/{group}.txt does not install"
+            for name in names
+            if not _is_installed(name.partition(".")[0], group)
+        ]
+    return found
+
+
+def _is_installed(package: str, group: str) -> bool:
+    if package in sys.stdlib_module_names or package in {"apps", "po_tracking"}:
+        return True
+    here = {name.lower().replace("_", "-") for name in _distributions().get(package, [])}
+    return bool(here & _required(group))
+
+
+@cache
+def _distributions() -> dict[str, list[str]]:
+    return {**packages_distributions()}
+
+
+@cache
+def _required(group: str) -> frozenset[str]:
+    text = (ROOT / "requirements" / f"{group}.txt").read_text(encoding="utf-8")
+    return frozenset(re.findall(r"^([a-z0-9-]+)==", text, re.MULTILINE))
 
 
 def names_apps_only_in_imports(module: Module) -> list[str]:

@@ -8,18 +8,16 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from apps.audit.models import AuditEvent, EventType
 from apps.core.templatetags.interface import moment, quantity
+from apps.core.words import StrOrPromise
 from apps.ingestion.models import IngestionRun
 from apps.ingestion.pipeline import STAGES
 from apps.po.lifecycle import Status
 from apps.po.models import CustomColumn, Presence
-
-Words = str | Promise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +25,9 @@ class Counter:
     """A number of the report, with the words for it; `short` is for the head of a table."""
 
     field: str
-    short: Words
-    label: Words
-    meaning: Words
+    short: StrOrPromise
+    label: StrOrPromise
+    meaning: StrOrPromise
 
     def of(self, run: IngestionRun) -> int:
         number: int = getattr(run, self.field)
@@ -117,7 +115,7 @@ COUNTERS = (
 
 # --- stages -------------------------------------------------------------------------------------
 
-_STAGES: Mapping[str, Words] = {
+_STAGES: Mapping[str, StrOrPromise] = {
     "start": gettext_lazy("Starting"),
     "snapshot": gettext_lazy("Reading the ERP"),
     "apply": gettext_lazy("Applying the night"),
@@ -129,7 +127,7 @@ _STAGES: Mapping[str, Words] = {
 }
 
 
-def stage_in_words(stage: str) -> Words:
+def stage_in_words(stage: str) -> StrOrPromise:
     """What a stage does; a name that is none of ours is shown as it is."""
     return _STAGES.get(stage or "start", stage)
 
@@ -172,13 +170,13 @@ def stage_times(run: IngestionRun) -> list[StageTime]:
 # --- lines --------------------------------------------------------------------------------------
 
 # Each line that a run touched has exactly one of these (rules.md "Events and counters").
-LINE_EVENTS: Mapping[str, Words] = {
+LINE_EVENTS: Mapping[str, StrOrPromise] = {
     EventType.INGESTION_CHANGE.value: gettext_lazy("Changed"),
     EventType.PO_LINE_CREATED.value: gettext_lazy("New"),
     EventType.PO_LINE_LEFT.value: gettext_lazy("Left"),
     EventType.PO_LINE_RETURNED.value: gettext_lazy("Returned"),
 }
-_FIELDS: Mapping[str, Words] = {
+_FIELDS: Mapping[str, StrOrPromise] = {
     "supplier_code": gettext_lazy("Supplier"),
     "erp_item_code": gettext_lazy("Item code"),
     "ordered_quantity": gettext_lazy("Ordered"),
@@ -198,7 +196,7 @@ _FIELDS: Mapping[str, Words] = {
 class Change:
     """One thing about a line that is different now; None is "no value"."""
 
-    what: Words
+    what: StrOrPromise
     previous: str | None
     new: str | None
 
@@ -208,7 +206,7 @@ class LineChange:
     """What a run did to one line."""
 
     event: AuditEvent
-    kind: Words
+    kind: StrOrPromise
     changes: list[Change]
 
 
@@ -230,7 +228,7 @@ def line_changes(
     ]
 
 
-def _changes(data: dict[str, Any], names: Mapping[str, Words]) -> list[Change]:
+def _changes(data: dict[str, Any], names: Mapping[str, StrOrPromise]) -> list[Change]:
     found = [
         Change(
             what=names.get(told["field"], told["field"]),

@@ -10,9 +10,9 @@ from decimal import Decimal
 from itertools import accumulate
 
 from django.utils.translation import gettext_lazy as _
-from django_stubs_ext import StrOrPromise
 
 from apps.batches.models import Batch, Kind, ReceiptDateNote
+from apps.core.words import StrOrPromise
 from apps.po.models import POLine
 
 # How a batch is known, for people who do not know what a run is.

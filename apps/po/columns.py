@@ -15,10 +15,10 @@ from typing import Any
 from django.db.models import Case, DecimalField, F, IntegerField, Value, When
 from django.db.models.functions import Length
 from django.utils.translation import gettext_lazy as _
-from django_stubs_ext import StrOrPromise
 
 from apps.accounts.models import User
 from apps.core.roles import Role
+from apps.core.words import StrOrPromise
 from apps.po.badges import SOURCE_LABELS, STATUS_LABELS
 from apps.po.lifecycle import Status
 from apps.po.models import ColumnChoice, CustomColumn, Presence

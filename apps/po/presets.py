@@ -8,11 +8,11 @@ from datetime import date, datetime
 
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from django_stubs_ext import StrOrPromise
 
 from apps.accounts.models import User
 from apps.core.clock import business_date
 from apps.core.roles import Role
+from apps.core.words import StrOrPromise
 from apps.po.models import Thresholds
 from apps.po.paging import COUNT_LIMIT, count_up_to_limit, keys_up_to_limit
 from apps.po.querysets import POLineQuerySet

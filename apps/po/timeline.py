@@ -23,11 +23,11 @@ from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
-from django_stubs_ext import StrOrPromise
 
 from apps.accounts.models import User
 from apps.audit.models import AuditEvent, EventType
 from apps.core.templatetags.interface import moment, quantity
+from apps.core.words import StrOrPromise
 from apps.po.badges import PRESENCE_LABELS, STATUS_LABELS
 from apps.po.history import first_known
 from apps.po.models import CustomColumn, POLine

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django import template
-from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -11,13 +10,14 @@ from django.utils.translation import gettext_lazy
 
 from apps.admin_portal import monitor
 from apps.core.templatetags.interface import EMPTY, icon
+from apps.core.words import StrOrPromise
 from apps.ingestion.history import STOPPED
 from apps.ingestion.models import IngestionRun, RunStatus
 
 register = template.Library()
 
 # Icon, colour, words.
-_STATUS: dict[str, tuple[str, str, str | Promise]] = {
+_STATUS: dict[str, tuple[str, str, StrOrPromise]] = {
     RunStatus.RUNNING.value: ("arrow-repeat", "blue", gettext_lazy("Running")),
     RunStatus.SUCCESS.value: ("check-circle-fill", "green", gettext_lazy("Success")),
     RunStatus.PARTIAL.value: ("exclamation-triangle-fill", "amber", gettext_lazy("Partial")),
