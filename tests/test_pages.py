@@ -19,6 +19,7 @@ from django_htmx.middleware import HtmxMiddleware
 from apps.accounts.models import Role, User
 from apps.core.decorators import role_required
 from apps.core.htmx import page_or_fragment, wants_fragment
+from apps.ingestion.lease import Lease
 from apps.ingestion.models import RunStatus
 from apps.po.models import CustomColumn, POLine, SavedView, Supplier
 from po_tracking import urls
@@ -267,6 +268,34 @@ def test_every_page_tells_how_old_the_data_are_and_when_a_night_is_missing() -> 
         assert "banner-warning" not in client.get("/password/").content.decode()
         IngestionRunFactory.create(status=RunStatus.FAILED)
         assert "The last ingestion failed." in client.get("/password/").content.decode()
+
+
+def test_a_run_that_is_late_and_at_work_is_not_called_missing() -> None:
+    IngestionRunFactory.create()
+    run = IngestionRunFactory.create(status=RunStatus.RUNNING, finished_at=None)
+    Lease.acquire().assign(run)
+    page = person(Role.PLANNER).get("/password/").content.decode()
+    assert "The ingestion is late and at work now." in page
+    assert "missing" not in page
+
+
+def test_the_banner_leads_an_administrator_to_the_reason_and_others_to_the_administrator() -> None:
+    IngestionRunFactory.create()
+    banner = r'<p class="banner banner-warning".*</p>'
+    admin, planner = person(Role.ADMIN), person(Role.PLANNER)
+    (told,) = re.findall(banner, admin.get("/password/").content.decode())
+    assert 'href="/admin-portal/"' in told
+    (told,) = re.findall(banner, admin.get("/admin-portal/").content.decode())
+    assert "href" not in told  # one is there
+    (told,) = re.findall(banner, planner.get("/password/").content.decode())
+    assert "Tell your administrator" in told
+    assert "href" not in told
+
+
+def test_before_the_first_night_the_pages_say_so_and_warn_of_nothing() -> None:
+    page = person(Role.PLANNER).get("/password/").content.decode()
+    assert "No ERP data yet" in page
+    assert "banner-warning" not in page
 
 
 # --- what is not allowed, not there, or broken ----------------------------------------------------

@@ -154,6 +154,21 @@ def test_lists_may_have_blanks_after_the_commas(load: Load) -> None:
     assert settings.BUSINESS_HOLIDAYS == ["2026-12-25", "2027-01-01"]
 
 
+def test_the_days_of_the_schedule_are_read_however_they_are_written(load: Load) -> None:
+    settings = load("production", **GOOD, INGESTION_EXPECTED_WEEKDAYS="Mon, TUE")
+    assert settings.INGESTION_EXPECTED_WEEKDAYS == ["mon", "tue"]
+
+
+def test_a_run_is_expected_on_every_day_unless_told_otherwise(load: Load) -> None:
+    assert len(load("production", **GOOD).INGESTION_EXPECTED_WEEKDAYS) == 7
+
+
+@pytest.mark.parametrize("days", ["", "monday", "mon;tue"])
+def test_days_of_the_schedule_that_are_none_are_refused(load: Load, days: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="Write the days on which a run is scheduled"):
+        load("production", **GOOD, INGESTION_EXPECTED_WEEKDAYS=days)
+
+
 def test_europe_has_no_erp_and_keeps_sessions_in_cookies(load: Load) -> None:
     settings = load("production_eu", **GOOD, **ERP)
     assert list(settings.DATABASES) == ["default"]

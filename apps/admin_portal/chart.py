@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from apps.admin_portal.templatetags.admin_portal import duration
 from apps.core.templatetags.interface import quantity
@@ -226,6 +227,8 @@ def _pixels(value: float) -> str:
 
 def outcome_in_words(night: Night) -> str:
     """How a night ended."""
+    if not night.runs and not night.is_scheduled:
+        return _("none scheduled")
     if not night.runs:
         return _("no run") if night.is_missing else _("no run yet")
     if night.is_running:
@@ -233,7 +236,11 @@ def outcome_in_words(night: Night) -> str:
     if not night.applied:
         return _("failed")
     words = _("partial") if night.is_partial else _("success")
-    return _("%(outcome)s after a failed run") % {"outcome": words} if night.failed else words
+    if not night.failed:
+        return words
+    failed = night.failed
+    beside = ngettext("beside %(n)d failed run", "beside %(n)d failed runs", failed) % {"n": failed}
+    return f"{words}, {beside}"
 
 
 def _kind(night: Night) -> str:

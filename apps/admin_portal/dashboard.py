@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
-from django.conf import settings
 from django.db.models import Count
 from django.utils import timezone
 from django.utils.timesince import timesince
@@ -32,32 +30,21 @@ class Age:
 
 def age_of(standing: Standing) -> Age | None:
     """None before the first applied run."""
-    applied = standing.applied
-    if applied is None or applied.finished_at is None:
+    applied, due = standing.applied, standing.due
+    if applied is None or due is None:
         return None
-    due = applied.finished_at + timedelta(hours=settings.INGESTION_EXPECTED_EVERY_HOURS)
-    given = {
-        "hours": settings.INGESTION_EXPECTED_EVERY_HOURS,
-        "age": timesince(applied.finished_at),
-        "due": f"{timezone.localtime(due):%Y-%m-%d %H:%M}",
-    }
-    if standing.is_overdue:
-        return Age(
-            is_too_old=True,
-            sentence=_(
-                "The last applied run ended %(age)s ago. One is expected every %(hours)s hours, so "
-                "the next was due at %(due)s: look whether the schedule still starts it."
-            )
-            % given,
+    told = _("The last applied run ended %(age)s ago.") % {"age": timesince(applied.finished_at)}
+    if not standing.is_overdue:
+        then = _("The next is due before %(due)s.")
+    elif standing.is_at_work:
+        then = _("The next was due before %(due)s; it is at work now.")
+    else:
+        then = _(
+            "The next was due before %(due)s: look whether the schedule still starts it, and run "
+            "run_ingestion."
         )
-    return Age(
-        is_too_old=False,
-        sentence=_(
-            "The last applied run ended %(age)s ago. One is expected every %(hours)s hours: the "
-            "next is due before %(due)s."
-        )
-        % given,
-    )
+    then %= {"due": f"{timezone.localtime(due):%Y-%m-%d %H:%M}"}
+    return Age(is_too_old=standing.is_overdue, sentence=f"{told} {then}")
 
 
 @dataclass(frozen=True, kw_only=True)

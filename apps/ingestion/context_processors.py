@@ -38,6 +38,8 @@ def _warning(standing: Standing) -> str:
         return _("The first ingestion failed, so there are no ERP data yet.")
     if standing.has_failed_since:
         return _("The last ingestion failed. What you see is from the one before.")
+    if standing.is_overdue and standing.is_at_work:
+        return _("The ingestion is late and at work now. What you see is older than it should be.")
     if standing.is_overdue:
         return _("The last ingestion is missing. What you see is older than it should be.")
     return ""

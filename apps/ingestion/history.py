@@ -15,10 +15,12 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from apps.core.clock import business_date
 from apps.ingestion.lease import is_stopped
 from apps.ingestion.models import APPLIED, IngestionLease, IngestionRun, Mode, RunStatus
 
 STOPPED = "stopped unexpectedly"
+_A_DAY = timedelta(days=1)
 
 _COUNTERS = (
     ("Lines", "po_lines_processed"),
@@ -91,13 +93,36 @@ class Standing:
         return self.newest is not None and (self.stopped or self.newest.status == RunStatus.FAILED)
 
     @property
-    def is_overdue(self) -> bool:
-        """Whether a run should have been applied since the last one that was
-        (INGESTION_EXPECTED_EVERY_HOURS). Not before the first one: nobody knows when it is due."""
+    def is_at_work(self) -> bool:
+        """Whether the newest run is not at its end yet."""
+        return (
+            self.newest is not None and self.newest.status == RunStatus.RUNNING and not self.stopped
+        )
+
+    @property
+    def due(self) -> datetime | None:
+        """Until when the next run should have been applied: INGESTION_EXPECTED_EVERY_HOURS after
+        the last one that was, and a day later for each day between them on which none is scheduled
+        (INGESTION_EXPECTED_WEEKDAYS). None before the first one: nobody knows when it is due."""
         if self.applied is None or self.applied.finished_at is None:
-            return False
-        age = timezone.now() - self.applied.finished_at
-        return age > timedelta(hours=settings.INGESTION_EXPECTED_EVERY_HOURS)
+            return None
+        due = self.applied.finished_at + timedelta(hours=settings.INGESTION_EXPECTED_EVERY_HOURS)
+        day = business_date(self.applied.finished_at)
+        while day < business_date(due):
+            day += _A_DAY
+            if not is_scheduled(day):
+                due += _A_DAY
+        return due
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether a run should have been applied since the last one that was."""
+        return self.due is not None and timezone.now() > self.due
+
+
+def is_scheduled(day: date) -> bool:
+    """Whether the schedule starts a run on this day."""
+    return settings.WEEKDAYS[day.weekday()] in settings.INGESTION_EXPECTED_WEEKDAYS
 
 
 def current_lease() -> IngestionLease | None:
@@ -163,7 +188,8 @@ class Night:
     applied: int = 0
     failed: int = 0
     is_partial: bool = False
-    is_missing: bool = False  # a day without a run, after the first run and before today
+    is_scheduled: bool = True
+    is_missing: bool = False  # scheduled, but without a run, after the first run and before today
     changed: int = 0
     seconds: float | None = None
 
@@ -193,7 +219,9 @@ def nights(today: date, days: int) -> list[Night]:
             has_begun = True
             found.append(_night(day, by_day[day]))
         else:
-            found.append(Night(day=day, is_missing=has_begun and day < today))
+            scheduled = is_scheduled(day)
+            is_missing = scheduled and has_begun and day < today
+            found.append(Night(day=day, is_scheduled=scheduled, is_missing=is_missing))
     return found
 
 

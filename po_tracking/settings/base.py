@@ -195,6 +195,16 @@ INGESTION_LEASE_SECONDS: int = env.int("INGESTION_LEASE_SECONDS", default=1800)
 INGESTION_SNAPSHOTS_KEPT: int = env.int("INGESTION_SNAPSHOTS_KEPT", default=30)
 # doctor and /healthz call older data too old: a day, and two hours for a night that takes longer.
 INGESTION_EXPECTED_EVERY_HOURS: int = env.int("INGESTION_EXPECTED_EVERY_HOURS", default=26)
+# The days on which the schedule starts a run; on the others none is missing.
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+INGESTION_EXPECTED_WEEKDAYS: list[str] = [
+    day.strip().lower() for day in env.list("INGESTION_EXPECTED_WEEKDAYS", default=[*WEEKDAYS])
+]
+if not INGESTION_EXPECTED_WEEKDAYS or not {*INGESTION_EXPECTED_WEEKDAYS} <= {*WEEKDAYS}:
+    raise ImproperlyConfigured(
+        "INGESTION_EXPECTED_WEEKDAYS cannot be understood. Write the days on which a run is "
+        f"scheduled, separated by commas: {','.join(WEEKDAYS)}."
+    )
 
 # Monitors ask for these every few seconds: the log has a line only where the answer is bad.
 PROBE_PATHS = ("/healthz",)

@@ -6,7 +6,7 @@ from po_tracking.databases import application_database, erp_database
 from po_tracking.environment import env
 
 from .base import *  # noqa: F403  # a settings module is its names
-from .base import BASE_DIR, DATABASES, INSTALLED_APPS
+from .base import BASE_DIR, DATABASES, INSTALLED_APPS, STATIC_ROOT
 
 DEBUG = True
 SECRET_KEY = env.str("SECRET_KEY", default="development-only-not-a-secret")
@@ -16,6 +16,7 @@ INSTALLED_APPS = ["whitenoise.runserver_nostatic", *INSTALLED_APPS, "apps.demo"]
 
 # Static files from where they lie, without collectstatic, also where the demo switches DEBUG off.
 WHITENOISE_USE_FINDERS = True
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # whitenoise warns of a folder that is not there
 
 # Without an environment: the demo's databases, in a folder of their own.
 _var = BASE_DIR / "var"

@@ -57,6 +57,16 @@ def test_neither_a_day_before_the_first_run_nor_today_lacks_a_run() -> None:
     assert [n.is_missing for n in nights(A_DAY, 4)] == [False, False, True, False]
 
 
+@pytest.mark.django_db
+def test_no_run_is_missing_on_a_day_on_which_none_is_scheduled(settings: Any) -> None:
+    settings.INGESTION_EXPECTED_WEEKDAYS = ["mon", "tue", "wed", "thu", "fri"]
+    friday = date(2026, 3, 6)
+    IngestionRunFactory.create(run_date=friday - timedelta(days=2))
+    found = nights(friday + timedelta(days=4), 6)  # from Thursday to Tuesday
+    assert [n.is_missing for n in found] == [True, True, False, False, True, False]
+    assert [n.is_scheduled for n in found] == [True, True, False, False, True, True]
+
+
 # --- what is drawn ------------------------------------------------------------------------------
 
 
@@ -109,7 +119,8 @@ def test_durations_are_joined_over_nights_that_were_not_applied() -> None:
     [
         (applied(0, 1), "success", "success"),
         (applied(0, 1, is_partial=True), "partial", "partial"),
-        (night(0, runs=2, applied=1, failed=1), "success", "success after a failed run"),
+        (night(0, runs=2, applied=1, failed=1), "success", "success, beside 1 failed run"),
+        (night(0, is_scheduled=False), "", "none scheduled"),
         (night(0, runs=2, failed=2), "failed", "failed"),
         (night(0, runs=1), "running", "running"),
         (night(0, is_missing=True), "missing", "no run"),

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from apps.accounts.models import Role
 from apps.admin_portal.dashboard import SUPPLIERS_SHOWN
+from apps.admin_portal.tests.test_monitor import at_work
 from apps.ingestion.models import RunStatus
 from apps.operations import health
 from apps.operations.doctor import Diagnosis, Line
@@ -66,11 +67,17 @@ def test_the_age_of_the_data_is_told_against_the_schedule(admin: Client) -> None
     with override_settings(INGESTION_EXPECTED_EVERY_HOURS=26):
         age = admin.get(DASHBOARD).context["age"]
         assert not age.is_too_old
-        assert "ended 3\xa0hours ago. One is expected every 26 hours" in age.sentence
+        due = timezone.localtime(timezone.now() + timedelta(hours=23))
+        assert "ended 3\xa0hours ago. The next is due before" in age.sentence
+        assert f"{due:%Y-%m-%d %H}" in age.sentence
     with override_settings(INGESTION_EXPECTED_EVERY_HOURS=2):
         age = admin.get(DASHBOARD).context["age"]
         assert age.is_too_old
         assert "look whether the schedule still starts it" in age.sentence
+        at_work()
+        age = admin.get(DASHBOARD).context["age"]
+        assert age.is_too_old
+        assert "it is at work now" in age.sentence
 
 
 def test_a_failed_night_is_told_with_its_cure_beside_what_was_applied_before(

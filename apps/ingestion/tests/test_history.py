@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.core.management import call_command
 from rich.console import Console
 
-from apps.ingestion.history import last_runs, print_runs
+from apps.ingestion.history import Standing, last_runs, print_runs
 from apps.ingestion.lease import Lease
 from apps.ingestion.models import IngestionRun, Mode, RunStatus
 from apps.ingestion.tests.erp_table import ErpTable, day
@@ -115,3 +117,46 @@ def test_a_limit_below_one_is_wrong_usage() -> None:
     with pytest.raises(SystemExit) as end:
         call_command("ingestion_history", "--limit", "0", stderr=io.StringIO())
     assert end.value.code == 2
+
+
+# --- when the next run is due -------------------------------------------------------------------
+
+_WEEKDAYS_ONLY = ["mon", "tue", "wed", "thu", "fri"]
+_TUESDAY_TO_SATURDAY = ["tue", "wed", "thu", "fri", "sat"]
+_EVERY_DAY = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+
+
+@pytest.mark.parametrize(
+    ("weekdays", "ended", "due"),
+    [
+        # 2026-03-06 is a Friday; 26 hours, in Berlin.
+        (_EVERY_DAY, "2026-03-06 02:05", "2026-03-07 04:05"),
+        (_WEEKDAYS_ONLY, "2026-03-05 02:05", "2026-03-06 04:05"),
+        (_WEEKDAYS_ONLY, "2026-03-06 02:05", "2026-03-09 04:05"),
+        (_WEEKDAYS_ONLY, "2026-03-06 22:05", "2026-03-10 00:05"),
+        (_WEEKDAYS_ONLY, "2026-03-07 09:00", "2026-03-09 11:00"),  # by hand, on the day off
+        (_TUESDAY_TO_SATURDAY, "2026-03-07 02:05", "2026-03-10 04:05"),
+        (["mon"], "2026-03-02 02:05", "2026-03-09 04:05"),
+        # Clocks go forward on the 29th: it is an hour later there, and no night is missed for it.
+        (_EVERY_DAY, "2026-03-28 02:05", "2026-03-29 05:05"),
+    ],
+)
+def test_the_next_run_is_due_after_the_hours_and_the_days_without_a_schedule(
+    settings: Any, weekdays: list[str], ended: str, due: str
+) -> None:
+    settings.BUSINESS_TIME_ZONE = "Europe/Berlin"
+    settings.INGESTION_EXPECTED_EVERY_HOURS = 26
+    settings.INGESTION_EXPECTED_WEEKDAYS = weekdays
+    berlin = ZoneInfo("Europe/Berlin")
+    moment = datetime.fromisoformat(ended).replace(tzinfo=berlin)
+    IngestionRunFactory.create(finished_at=moment)
+    found = Standing.now().due
+    assert found is not None
+    assert f"{found.astimezone(berlin):%Y-%m-%d %H:%M}" == due
+
+
+def test_nothing_is_overdue_before_the_first_applied_run() -> None:
+    assert Standing.now().due is None
+    assert not Standing.now().is_overdue
+    IngestionRunFactory.create(status=RunStatus.FAILED)
+    assert not Standing.now().is_overdue

@@ -22,12 +22,12 @@ def look_at_last_run() -> Iterator[Finding]:
             "Run check_erp, then run_ingestion once by hand, then schedule it.",
         )
         return
-    yield from _age(standing.applied)
+    yield from _age(standing)
     yield from _newest(standing)
 
 
-def _age(applied: IngestionRun | None) -> Iterator[Finding]:
-    expected = timedelta(hours=settings.INGESTION_EXPECTED_EVERY_HOURS)
+def _age(standing: Standing) -> Iterator[Finding]:
+    applied = standing.applied
     if applied is None:
         yield error(
             "No run was applied yet: there are no data.",
@@ -36,12 +36,12 @@ def _age(applied: IngestionRun | None) -> Iterator[Finding]:
         return
     assert applied.finished_at is not None  # an applied run has ended
     age = timezone.now() - applied.finished_at
-    if age > expected:
+    if standing.is_overdue:
         yield error(
             f"The last applied run ended {in_words(age)} ago; one is expected every "
             f"{settings.INGESTION_EXPECTED_EVERY_HOURS} hours.",
             "Look whether the schedule still starts it, then run run_ingestion. If the schedule is "
-            "another one, set INGESTION_EXPECTED_EVERY_HOURS.",
+            "another one, set INGESTION_EXPECTED_EVERY_HOURS and INGESTION_EXPECTED_WEEKDAYS.",
         )
     elif applied.status == RunStatus.PARTIAL:
         yield warning(
