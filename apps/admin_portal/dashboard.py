@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from django.db.models import Count
 from django.utils import timezone
@@ -48,12 +49,21 @@ def age_of(standing: Standing) -> Age | None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LineCount:
+    """How many lines there are of a kind, and the query by which the list shows these and no
+    others."""
+
+    words: str
+    number: int
+    query: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class LineCounts:
     """The lines by where they stand in the ERP, and those that are active there by status."""
 
-    active: int
-    by_presence: list[tuple[str, int]]
-    by_status: list[tuple[str, str, int]]  # value, words, lines
+    by_presence: list[LineCount]
+    by_status: list[LineCount]
 
 
 def count_lines(lines: POLineQuerySet) -> LineCounts:
@@ -66,18 +76,29 @@ def count_lines(lines: POLineQuerySet) -> LineCounts:
         if presence in ACTIVE:
             statuses[status] += number
     return LineCounts(
-        active=sum(presences[presence] for presence in ACTIVE),
         by_presence=[
-            (str(Presence(value).label), presences[value])
+            LineCount(
+                words=str(Presence(value).label),
+                number=presences[value],
+                query=_query(presence=[value]),
+            )
             for value in Presence.values
             if presences[value]
         ],
         by_status=[
-            (value, str(Status(value).label), statuses[value])
+            LineCount(
+                words=str(Status(value).label),
+                number=statuses[value],
+                query=_query(status=[value], presence=sorted(ACTIVE)),
+            )
             for value in Status.values
             if statuses[value]
         ],
     )
+
+
+def _query(**filters: list[str]) -> str:
+    return urlencode({"preset": "all", **filters}, doseq=True)
 
 
 @dataclass(frozen=True, kw_only=True)

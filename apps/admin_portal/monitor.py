@@ -113,6 +113,19 @@ COUNTERS = (
 )
 
 
+_BEFORE_APPLYING = ("rows_read", "erp_attempts")
+
+
+def counters_of(run: IngestionRun) -> list[tuple[Counter, int]]:
+    """The counters that say something about this run: of one that was not applied, those of its
+    reading. The others stand at 0 there, whatever it had found by then."""
+    return [
+        (counter, counter.of(run))
+        for counter in COUNTERS
+        if run.is_applied or counter.field in _BEFORE_APPLYING
+    ]
+
+
 # --- stages -------------------------------------------------------------------------------------
 
 _STAGES: Mapping[str, StrOrPromise] = {

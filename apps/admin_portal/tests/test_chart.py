@@ -182,7 +182,8 @@ def test_the_monitor_shows_the_last_sixty_days_also_as_a_table(client: Client) -
     page = answer.content.decode()
     assert page.count('class="night-bar" x="') == 4 + 1  # and the one of the legend
     assert "The last 60 nights" in page
-    assert f'<th scope="row">{today - timedelta(days=59)}</th><td>success</td>' in page
+    first = today - timedelta(days=59)
+    assert f'?since={first}&amp;until={first}">{first}</a></th><td>success</td>' in page
     assert drawn.newest_first[0].night.day == date.fromisoformat(f"{today:%Y-%m-%d}")
 
 

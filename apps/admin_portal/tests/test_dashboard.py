@@ -97,6 +97,7 @@ def test_a_failed_night_is_told_with_its_cure_beside_what_was_applied_before(
 def test_a_night_that_stopped_is_told_with_what_to_do(admin: Client) -> None:
     IngestionRunFactory.create(status=RunStatus.RUNNING, finished_at=None)
     page = page_of(admin)
+    assert "started 2026-03-02 09:30</span>" in page  # and nothing of a time that nobody took
     assert "It stopped unexpectedly" in page
     assert "No run was applied yet" in page
 
@@ -125,17 +126,29 @@ def test_lines_are_counted_by_presence_and_the_active_ones_by_status(admin: Clie
     ):
         POLineFactory.create_batch(count, supplier=supplier, presence=presence, status=status)
     lines = admin.get(DASHBOARD).context["lines"]
-    assert lines.by_presence == [
+    assert [(count.words, count.number) for count in lines.by_presence] == [
         ("Active in the ERP", 3),
         ("Delivered long ago, never closed", 1),
         ("Closed in the ERP", 3),
     ]
-    assert lines.by_status == [
-        ("planned", "Planned", 2),
-        ("part_delivered", "Part delivered", 1),
-        ("fully_delivered", "Fully delivered", 1),
+    assert [(count.words, count.number) for count in lines.by_status] == [
+        ("Planned", 2),
+        ("Part delivered", 1),
+        ("Fully delivered", 1),
     ]
-    assert lines.active == 4
+
+
+def test_each_number_of_lines_leads_to_a_list_of_so_many_lines(admin: Client) -> None:
+    supplier = SupplierFactory.create()
+    for count, presence in enumerate(Presence, start=1):
+        for status in (LineStatus.PLANNED, LineStatus.CLOSED):
+            POLineFactory.create_batch(count, supplier=supplier, presence=presence, status=status)
+    page = page_of(admin)
+    lines = admin.get(DASHBOARD).context["lines"]
+    for count in (*lines.by_presence, *lines.by_status):
+        address = f"/po/?{count.query}"
+        assert f'<a href="{address.replace("&", "&amp;")}">{count.number}</a>' in page
+        assert f" of {count.number} line" in page_of(admin, address)
 
 
 def test_a_supplier_is_alone_if_no_active_expeditor_works_for_its_open_lines(
@@ -155,7 +168,9 @@ def test_a_supplier_is_alone_if_no_active_expeditor_works_for_its_open_lines(
         (left.code, 1),
         (planners.code, 1),
     ]
-    assert "and" not in page_of(admin).split('id="alone"')[1].split("</table>")[1]
+    page = page_of(admin)
+    assert f'href="/po/?preset=all&amp;supplier={never.code}">{never.code}</a>' in page
+    assert "and" not in page.split('id="alone"')[1].split("</table>")[1]
 
 
 def test_of_many_lonely_suppliers_those_with_the_most_lines_are_named(admin: Client) -> None:

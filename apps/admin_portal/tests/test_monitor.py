@@ -15,11 +15,12 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from apps.accounts.models import Role
+from apps.admin_portal import monitor
 from apps.admin_portal.filters import RunFilter
 from apps.audit.models import AuditEvent, EventType
 from apps.core.middleware import IdleSession
 from apps.ingestion.lease import Lease
-from apps.ingestion.models import IngestionRun, Mode, RunStatus, XrefGap
+from apps.ingestion.models import IngestionLease, IngestionRun, Mode, RunStatus, XrefGap
 from apps.ingestion.tests.erp_table import ErpTable, feed_slot, run_of
 from tests.factories import (
     A_DAY,
@@ -143,6 +144,21 @@ def test_the_list_can_be_narrowed_to_a_status(
     assert numbers(admin, f"?status={status}") == [made[name].pk for name in expected]
 
 
+def test_a_run_on_another_machine_has_stopped_as_soon_as_its_lease_has_expired(
+    admin: Client,
+) -> None:
+    """Nobody here can see its process: only the lease tells."""
+    run = at_work()
+    soon, past = timezone.now() + timedelta(minutes=1), timezone.now() - timedelta(seconds=1)
+    lease = IngestionLease.objects.all()
+    lease.update(host="elsewhere", expires_at=soon)
+    assert "Stopped unexpectedly" not in page_of(admin, f"{RUNS}{run.pk}/")
+    lease.update(expires_at=past)
+    assert "Stopped unexpectedly" in page_of(admin, f"{RUNS}{run.pk}/")
+    assert "Stopped unexpectedly" in page_of(admin, f"{RUNS}{run.pk}/row/", **HTMX)
+    assert "stopped unexpectedly" in page_of(admin, "/admin-portal/")
+
+
 def test_a_run_at_work_is_running_and_not_stopped(admin: Client) -> None:
     run = at_work()
     assert numbers(admin, "?status=running") == [run.pk]
@@ -260,6 +276,23 @@ def test_a_failed_run_says_that_nothing_was_applied_and_where_it_failed(admin: C
     assert "No stage was finished." in page
 
 
+def test_the_page_of_a_run_begins_with_what_somebody_has_to_act_on(admin: Client) -> None:
+    run = IngestionRunFactory.create(status=RunStatus.FAILED, errors_encountered=[_ERROR])
+    page = page_of(admin, f"{RUNS}{run.pk}/")
+    assert page.index("Wake it up.") < page.index(">Counters<") < page.index(">Stages<")
+
+
+def test_a_run_that_was_not_applied_shows_only_the_counters_of_its_reading(admin: Client) -> None:
+    def shown(**fields: Any) -> list[str]:
+        run = IngestionRunFactory.create(**fields)
+        counters = admin.get(f"{RUNS}{run.pk}/").context["counters"]
+        return [counter.field for counter, _number in counters]
+
+    assert shown(status=RunStatus.FAILED) == ["rows_read", "erp_attempts"]
+    assert shown(status=RunStatus.RUNNING, finished_at=None) == ["rows_read", "erp_attempts"]
+    assert len(shown(status=RunStatus.PARTIAL)) == len(monitor.COUNTERS)
+
+
 def test_a_stopped_run_says_on_its_page_what_to_do(admin: Client) -> None:
     page = page_of(admin, f"{RUNS}{stopped().pk}/")
     assert "The run stopped unexpectedly (Applying the night)" in page
@@ -345,6 +378,15 @@ def test_a_rejected_row_is_told_with_its_reason_and_the_values_of_the_erp(admin:
     assert "P&lt;1&gt; / 10" in page
     assert "DUE=2026-02-30" in page
     assert "no value" in page
+
+
+def test_a_long_value_of_the_erp_is_shown_whole_once_only(admin: Client) -> None:
+    long = "<b>" + "x" * 4000
+    row = RejectedRowFactory.create(raw_values={"NOTE": long})
+    page = page_of(admin, f"{RUNS}{row.run.pk}/rejected/")
+    assert page.count("x" * 4000) == 1
+    assert "<b>" not in page
+    assert f"NOTE=&lt;b&gt;{'x' * 36}…" in page
 
 
 def test_rejected_rows_can_be_narrowed_to_lines_or_receipts(admin: Client) -> None:

@@ -68,7 +68,7 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
         "seen": seen,
         "run": seen.run,
         "expected": history.expected_rows() if seen.is_running else None,
-        "counters": [(counter, counter.of(seen.run)) for counter in monitor.COUNTERS],
+        "counters": monitor.counters_of(seen.run),
         "stages": monitor.stage_times(seen.run),
     }
     return page_or_fragment(
