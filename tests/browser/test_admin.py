@@ -46,7 +46,8 @@ def make_nights(count: int) -> list[IngestionRun]:
         )
         for ago in reversed(range(count))
     ]
-    RejectedRowFactory.create_batch(51, run=runs[-1])
+    values = {"ORDERED_QUANTITY": "<b>" + "long " * 200, "NOTE": None}
+    RejectedRowFactory.create_batch(51, run=runs[-1], raw_values=values)
     return runs
 
 
@@ -93,6 +94,11 @@ def test_an_administrator_gets_from_the_navbar_to_the_reason_of_a_rejected_row(
     assert admin.path() == f"{RUNS}{newest.pk}/"
     rejected.locator("summary").press("Enter")
     rejected.get_by_text("no value").wait_for()
+    assert rejected.locator("details p").is_visible()  # the reason, which its cell may cut short
+    for label in rejected.locator("dt").all():
+        box = label.bounding_box()
+        assert box is not None
+        assert box["height"] < 30, "a name is broken over lines"
     assert admin.barriers() == []
     page.get_by_role("navigation", name="Breadcrumb").get_by_role("link", name="Ingestion").click()
     page.wait_for_url(f"**{RUNS}")
