@@ -14,6 +14,7 @@ from apps.core.middleware import IdleSession
 from apps.po.models import SavedView
 from tests.browser.conftest import LANDED, Screen, make_user
 from tests.factories import IngestionRunFactory, POLineFactory, SupplierFactory
+from tests.test_pages import EXPECTED, filled
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.process]
 
@@ -190,6 +191,26 @@ def test_no_page_keeps_anybody_from_using_it_nor_is_wider_than_the_window(
         assert screen.barriers() == [], path
         inside = page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         assert inside, f"{path} is wider than {width}"
+
+
+# Answers that are no page: a file, an object for monitors, one row for the table of the runs.
+NO_PAGE = {"po_export", "healthz", "ingestion_run_row"}
+PAGES = [name for name, answers in EXPECTED.items() if answers["admin"] == 200]
+
+
+@pytest.mark.usefixtures("lines")
+def test_every_address_that_shows_a_page_can_be_used_by_everybody(screen: Screen) -> None:
+    """Also as a page of its own, where a part of another page is usual."""
+    addresses = {name: filled(name) for name in PAGES if name not in NO_PAGE}
+    screen.open("/sign-in/")
+    screen.sign_in(make_user(Role.ADMIN))
+    screen.page.wait_for_url(LANDED)
+    for name, address in addresses.items():
+        screen.open(address)
+        screen.page.wait_for_load_state("networkidle")
+        assert screen.barriers() == [], name
+        inside = screen.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert inside, f"{name} is wider than the window"
 
 
 def test_the_cookies_are_for_http_only_and_for_this_site(screen: Screen) -> None:
