@@ -400,6 +400,12 @@ def test_rejected_rows_can_be_narrowed_to_lines_or_receipts(admin: Client) -> No
     assert list(admin.get(f"{address}?relation=deliveries").context["page"]) == [receipt]
 
 
+def test_rejected_rows_stand_in_the_order_of_their_purchase_orders(admin: Client) -> None:
+    run = IngestionRunFactory.create()
+    late, early = (RejectedRowFactory.create(run=run, po_number=name) for name in ("P2", "P1"))
+    assert list(admin.get(f"{RUNS}{run.pk}/rejected/").context["page"]) == [early, late]
+
+
 def test_rejected_rows_come_fifty_on_a_page_that_replaces_its_section_only(admin: Client) -> None:
     run = IngestionRunFactory.create()
     RejectedRowFactory.create_batch(51, run=run)
@@ -443,6 +449,26 @@ def test_every_question_can_be_put_to_sql_server() -> None:
         gaps.most_lines_first()[:50],
     ):
         sql_server_sql(question)
+
+
+# --- on PostgreSQL ------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="others sort a run's events")
+def test_the_lines_of_a_run_are_found_without_walking_through_all_history(admin: Client) -> None:
+    """Its planner takes the order by key for the quicker way, and begins with the oldest event."""
+    line = POLineFactory.create()
+    run, other = IngestionRunFactory.create_batch(2)
+    for of in (other, run):
+        built = AuditEventFactory.build_batch(300, po_line=line, correlation_id=of.identifier)
+        for event in built:
+            event.supplier = line.supplier
+        AuditEvent.objects.bulk_create(built)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE audit_auditevent")
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    shown = AuditEvent.objects.of_act(run.identifier).filter(event_type__in=monitor.LINE_EVENTS)
+    assert "audit_act" in shown.order_by("pk")[:50].explain()
 
 
 # --- how much it costs --------------------------------------------------------------------------

@@ -111,7 +111,8 @@ def rejected(request: HttpRequest, pk: int) -> HttpResponse:
     relations = rows.counts_by_relation()
     relation = chosen(request.GET.get("relation"), relations)
     shown = rows.filter(relation=relation) if relation else rows
-    page = Paginator(shown.order_by("pk"), PAGE_SIZE).get_page(request.GET.get("page"))
+    ordered = shown.order_by("po_number", "line_number", "pk")
+    page = Paginator(ordered, PAGE_SIZE).get_page(request.GET.get("page"))
     return _part(
         request,
         run,
