@@ -32,7 +32,7 @@ class Age:
 def age_of(standing: Standing) -> Age | None:
     """None before the first applied run."""
     applied, due = standing.applied, standing.due
-    if applied is None or due is None:
+    if applied is None or applied.finished_at is None or due is None:
         return None
     told = _("The last applied run ended %(age)s ago.") % {"age": timesince(applied.finished_at)}
     if not standing.is_overdue:
