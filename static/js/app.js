@@ -64,6 +64,25 @@
     }
   });
 
+  // --- the Back button ----------------------------------------------------------------------------
+
+  // htmx asks the server for the page to go back to. What was asked for before may come after it, and
+  // must not be shown under the other's address.
+  let restoring = null;
+  document.body.addEventListener("htmx:historyCacheMiss", (event) => {
+    restoring?.abort();
+    restoring = event.detail.xhr;
+    restoring.addEventListener("error", () => location.reload()); // the browser says what is wrong
+  });
+  document.body.addEventListener("htmx:beforeHistoryUpdate", () => restoring?.abort());
+  document.body.addEventListener("htmx:historyCacheMissLoadError", () => location.reload());
+  document.body.addEventListener("htmx:historyCacheMissLoad", (event) => {
+    const signIn = event.detail.xhr.getResponseHeader("HX-Redirect");
+    if (signIn) {
+      location.assign(signIn);
+    }
+  });
+
   // --- forms --------------------------------------------------------------------------------------
 
   // A form that is on its way is not sent again, and its button says so.

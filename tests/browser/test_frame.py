@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.conf import settings
 from django.utils import timezone
+from playwright.sync_api import Locator, Route
 
-from apps.accounts.models import Role
+from apps.accounts.models import Role, User
 from apps.core.middleware import IdleSession
 from apps.po.models import SavedView
 from tests.browser.conftest import LANDED, Screen, make_user
@@ -69,6 +71,82 @@ def test_a_session_that_ended_leads_back_to_the_same_page(screen: Screen) -> Non
 
 
 @pytest.mark.usefixtures("lines")
+def is_sorted(screen: Screen, column: str, direction: str) -> Locator:
+    return screen.page.locator(f"th[aria-sort={direction}]", has_text=column)
+
+
+def sort_twice(screen: Screen) -> tuple[str, str]:
+    """Signs in and sorts the list, up and then down. Gives the addresses before and between."""
+    screen.open("/sign-in/?next=/po/%3Fpreset%3Dall")
+    screen.sign_in(make_user())
+    by_number = screen.page.get_by_role("columnheader", name="PO number").get_by_role("link")
+    is_sorted(screen, "Expected", "ascending").wait_for()
+    before = screen.path()
+    by_number.click()
+    is_sorted(screen, "PO number", "ascending").wait_for()
+    between = screen.path()
+    by_number.click()
+    is_sorted(screen, "PO number", "descending").wait_for()
+    return before, between
+
+
+@pytest.mark.usefixtures("lines")
+def test_whoever_goes_back_twice_sees_the_page_of_the_address_whichever_answer_is_last(
+    screen: Screen,
+) -> None:
+    before, between = sort_twice(screen)
+    page = screen.page
+
+    def late(route: Route) -> None:
+        if route.request.url.endswith(between):
+            page.wait_for_timeout(500)
+        route.fallback()
+
+    page.route("**/po/?**", late)
+    page.evaluate("history.back()")
+    page.evaluate("history.back()")
+    is_sorted(screen, "Expected", "ascending").wait_for()
+    page.wait_for_timeout(700)  # until the other answer would have come
+    assert is_sorted(screen, "Expected", "ascending").is_visible()
+    assert screen.path() == before
+
+
+@pytest.mark.usefixtures("lines")
+def test_whoever_goes_back_after_the_session_ended_signs_in_and_is_where_they_went(
+    screen: Screen,
+) -> None:
+    _before, between = sort_twice(screen)
+    screen.page.context.clear_cookies()
+    screen.page.go_back()
+    screen.page.wait_for_url("**/sign-in/**")
+    screen.sign_in(User.objects.get())
+    is_sorted(screen, "PO number", "ascending").wait_for()
+    assert screen.path() == between
+
+
+@pytest.mark.usefixtures("lines")
+@pytest.mark.parametrize("trouble", ["an error", "no answer"])
+def test_going_back_to_a_page_that_does_not_come_never_shows_another_under_its_address(
+    screen: Screen, trouble: str
+) -> None:
+    _before, between = sort_twice(screen)
+
+    def trip(route: Route) -> None:
+        if trouble == "no answer":
+            route.abort("connectionreset")
+        else:
+            route.fulfill(status=500, body="broken")
+
+    screen.expected.add(500)
+    screen.page.route("**/po/?**", trip, times=1)
+    screen.page.evaluate("history.back()")
+    is_sorted(screen, "PO number", "ascending").wait_for()
+    assert screen.path() == between
+    # What the browser and htmx say of it is expected.
+    wanted = re.compile("ERR_CONNECTION_RESET|htmx:historyCacheMissLoadError")
+    screen.complaints = [each for each in screen.complaints if not wanted.search(each)]
+
+
 def test_a_part_that_is_refused_is_told_at_the_top_right_until_it_is_dismissed(
     screen: Screen,
 ) -> None:
