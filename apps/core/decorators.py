@@ -31,6 +31,13 @@ def role_required(*roles: Role) -> Callable[[View], View]:
     return decorate
 
 
+def gives_file(view: AnyView) -> AnyView:
+    """Marks a view that answers with a file. The browser stays on the page before it, and so it is
+    there that signing in leads back to (apps.core.middleware.SignInRequired)."""
+    view.gives_file = True  # type: ignore[attr-defined]  # a mark on a function
+    return view
+
+
 def works_read_only(view: AnyView) -> AnyView:
     """Marks a view whose POST writes nothing to the database of the read-only instance, which
     refuses all others (apps.core.middleware.ReadOnlyInstance)."""

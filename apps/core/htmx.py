@@ -81,6 +81,11 @@ def page_of(request: HttpRequest) -> str:
         return own_path(request, details.current_url or "")
     if request.method in ("GET", "HEAD"):
         return own_path(request, request.get_full_path())
+    return page_before(request)
+
+
+def page_before(request: HttpRequest) -> str:
+    """The path of the page from which the request was made; "" if nobody can know it."""
     return own_path(request, request.headers.get("Referer", ""))
 
 

@@ -22,7 +22,14 @@ from django.utils.crypto import salted_hmac
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
-from apps.core.htmx import is_htmx, page_of, redirect_whole_page, toast_only, wants_fragment
+from apps.core.htmx import (
+    is_htmx,
+    page_before,
+    page_of,
+    redirect_whole_page,
+    toast_only,
+    wants_fragment,
+)
 from apps.core.logs import correlation, shortened
 
 logger = logging.getLogger(__name__)
@@ -191,7 +198,8 @@ class SignInRequired:
         # The mark first: /healthz must answer without a database, and so without a user.
         if not getattr(view_func, "login_required", True) or request.user.is_authenticated:
             return None
-        page = page_of(request)
+        is_file = getattr(view_func, "gives_file", False)
+        page = page_before(request) if is_file else page_of(request)
         url = reverse(settings.LOGIN_URL)
         if page not in ("", "/"):
             url = f"{url}?{urlencode({'next': page})}"

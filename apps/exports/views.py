@@ -9,12 +9,14 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
+from apps.core.decorators import gives_file
 from apps.exports.list_workbook import MOST_LINES, TooManyLines, write_list
 from apps.po.list_page import LineList
 
 _EXCEL = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 
+@gives_file
 @require_GET
 def export_list(request: HttpRequest) -> HttpResponse | FileResponse:
     """The lines of the list as an Excel file: the same filters, order and columns."""

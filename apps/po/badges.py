@@ -90,15 +90,16 @@ class Freshness:
             stale_since=untouched_since(today, thresholds.stale_business_days),
         )
 
-    def badge(self, updated: datetime | None) -> SafeString:
-        if updated is None:
-            return format_html('<span class="fresh fresh-stale">{}</span>', _("never updated"))
-        kind = "fresh"
-        if updated < self.stale_since:
-            kind = "fresh fresh-stale"
-        elif updated < self.ageing_since:
-            kind = "fresh fresh-ageing"
-        return format_html('<span class="{}">{}</span>', kind, self.words(updated))
+    def badge(self, updated: datetime | None, *, is_open: bool) -> SafeString:
+        """Muted where nothing is still to come: nobody is to be asked about such a line."""
+        words = _("never updated") if updated is None else self.words(updated)
+        kind = self._kind(updated) if is_open else "fresh"
+        return format_html('<span class="{}">{}</span>', kind, words)
+
+    def _kind(self, updated: datetime | None) -> str:
+        if updated is None or updated < self.stale_since:
+            return "fresh fresh-stale"
+        return "fresh fresh-ageing" if updated < self.ageing_since else "fresh"
 
     def words(self, updated: datetime) -> str:
         days = (self.today - business_date(updated)).days

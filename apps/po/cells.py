@@ -77,25 +77,27 @@ def may_edit(row: Row, column: Column, role: str) -> bool:
 
 
 def _text(row: Row, column: Column, look: Look) -> str:
-    value = row[column.name]
-    if not value:
-        return f"<td>{EMPTY}</td>"
-    text = escape(value)
-    return f'<td title="{text}">{text}</td>'
+    return _told(row[column.name])
 
 
 def _key(row: Row, column: Column, look: Look) -> str:
-    value = row[column.name]
+    return _told(row[column.name], "key pinned" if column.pinned else "key")
+
+
+def _told(value: str, kind: str = "") -> str:
+    """A text, which may be cut: the whole of it is its title."""
     if not value:
-        return f'<td class="key">{EMPTY}</td>'
+        return f'<td class="{kind}">{EMPTY}</td>'
     text = escape(value)
-    return f'<td class="key" title="{text}">{text}</td>'
+    return f'<td class="{kind}" title="{text}">{text}</td>'
 
 
 def _link(row: Row, column: Column, look: Look) -> str:
     address = str(row["pk"]).join(look.address)
     text = escape(row["po_number"])
-    return f'<td class="key" title="{text}"><a href="{address}" tabindex="-1">{text}</a></td>'
+    return (
+        f'<td class="key pinned" title="{text}"><a href="{address}" tabindex="-1">{text}</a></td>'
+    )
 
 
 def _sku(row: Row, column: Column, look: Look) -> str:
@@ -121,7 +123,8 @@ def _moment(row: Row, column: Column, look: Look) -> str:
 def _freshness(row: Row, column: Column, look: Look) -> str:
     value = row[column.name]
     title = "" if value is None else moment(value)
-    return f'<td title="{title}">{look.freshness.badge(value)}</td>'
+    shown = look.freshness.badge(value, is_open=bool(row["is_open"]))
+    return f'<td title="{title}">{shown}</td>'
 
 
 def _quantity(row: Row, column: Column, look: Look) -> str:

@@ -92,6 +92,7 @@ class Column:
     sort: tuple[str, ...] = ()
     nullable: bool = False  # the first field sorted by may be NULL: such lines come last
     sortable: bool = True
+    pinned: bool = False  # stays in sight when the table is moved sideways: it names the line
     choices: Choices = ()
     default_for: frozenset[Role] = frozenset()
     editable_by: frozenset[Role] = frozenset()
@@ -150,12 +151,12 @@ _BUILT_IN = (
         sortable=False, choices=(("late", _("Late")), ("at_risk", _("At risk"))), default_for=_ALL,
     ),
     Column(
-        key="po_number", label=_("PO number"), kind=Kind.LINK,
+        key="po_number", label=_("PO number"), kind=Kind.LINK, pinned=True,
         sort=("po_number", "line_length", "line_number"), default_for=_ALL,
     ),
     Column(
-        key="line_number", label=_("Line"), kind=Kind.KEY, sort=("line_length", "line_number"),
-        default_for=_ALL,
+        key="line_number", label=_("Line"), kind=Kind.KEY, pinned=True,
+        sort=("line_length", "line_number"), default_for=_ALL,
     ),
     Column(
         key="supplier", label=_("Supplier"), kind=Kind.SUPPLIER, field="supplier__code",
@@ -186,7 +187,7 @@ _BUILT_IN = (
     ),
     Column(
         key="updated", label=_("Updated"), kind=Kind.FRESHNESS, field="last_expeditor_update",
-        nullable=True, default_for=_ALL,
+        also=("is_open",), nullable=True, default_for=_ALL,
     ),
     Column(
         key="final_customer", label=_("Final customer"), kind=Kind.TEXT, default_for=_EUROPE

@@ -65,7 +65,9 @@ class Head:
             exception=_exception(line, thresholds, today),
             presence=_presence(line),
             expected_from=_expected_from(line),
-            freshness=Freshness.by(thresholds, today).badge(line.last_expeditor_update),
+            freshness=Freshness.by(thresholds, today).badge(
+                line.last_expeditor_update, is_open=bool(line.is_open)
+            ),
             progress=progress,
             bar=progress_bar(progress),
             custom=[

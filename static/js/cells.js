@@ -6,6 +6,9 @@
   const before = new WeakMap();
 
   document.addEventListener("keydown", (event) => {
+    if (event.isComposing) {
+      return; // Escape ends an input method's suggestions, Enter takes one of them
+    }
     const form = event.target.closest?.("[data-cell-form]");
     const cell = event.target.matches?.("[data-edits]") ? event.target : null;
     if (form && event.key === "Escape") {

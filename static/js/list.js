@@ -3,7 +3,6 @@
 // values in cells.js; rows come and go by htmx, so everything listens on the document.
 
 (() => {
-  const list = () => document.getElementById("list");
   const rows = () => [...document.querySelectorAll("#rows tr[data-opens-panel]")];
   const isTyping = (element) => element.closest("input, select, textarea, [contenteditable]") !== null;
 
@@ -50,14 +49,19 @@
     }
   }
 
-  /** Next or previous value of the row that may be changed, the row itself included. */
+  /** Next or previous value of the row that may be changed, the row itself included. Returns whether
+   *  there is one. */
   function stepCell(row, from, by) {
     const stops = [row, ...row.querySelectorAll("[data-edits]")];
-    const next = stops[Math.min(Math.max(stops.indexOf(from) + by, 0), stops.length - 1)];
+    const next = stops[stops.indexOf(from) + by];
+    if (!next) {
+      return false;
+    }
     if (next !== row) {
       next.tabIndex = -1;
     }
     next.focus();
+    return true;
   }
 
   const STEPS = { ArrowDown: 1, ArrowUp: -1, PageDown: 20, PageUp: -20, Home: -1e6, End: 1e6 };
@@ -65,6 +69,9 @@
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) {
       return;
+    }
+    if (event.isComposing) {
+      return; // the key is for an input method
     }
     const target = event.target instanceof Element ? event.target : document.body;
     if (isTyping(target) || event.defaultPrevented) {
@@ -75,9 +82,9 @@
     if (row && event.key in STEPS) {
       step(row, STEPS[event.key]);
     } else if (row && (event.key === "ArrowRight" || event.key === "ArrowLeft")) {
-      stepCell(row, cell || row, event.key === "ArrowRight" ? 1 : -1);
-    } else if (row && target === row && event.key === "Enter") {
-      row.click();
+      if (!stepCell(row, cell || row, event.key === "ArrowRight" ? 1 : -1)) {
+        return; // the browser moves the table sideways
+      }
     } else if (event.key === "ArrowDown" && target === document.body && rows().length) {
       takeUp(document.getElementById(current) || rows()[0], true);
     } else if (event.key === "/") {
@@ -95,6 +102,21 @@
       takeUp(event.target, false);
     }
   });
+
+  // --- the columns that stay in sight -------------------------------------------------------------
+
+  const widths = new ResizeObserver(([first]) => {
+    const width = `${first.borderBoxSize[0].inlineSize}px`;
+    first.target.closest("table")?.style.setProperty("--first-pinned", width);
+  });
+
+  function watchPinned() {
+    widths.disconnect();
+    const first = document.querySelector("#heads .pinned");
+    if (first) {
+      widths.observe(first);
+    }
+  }
 
   // --- filters ------------------------------------------------------------------------------------
 
@@ -230,39 +252,49 @@
       return;
     }
     const address = new URL(button.dataset.copies, location.href).href;
-    let level = "success";
-    let text = button.dataset.copied;
+    let message = { level: "success", text: button.dataset.copied };
     try {
       await navigator.clipboard.writeText(address);
     } catch {
       // No permission, or no https: then the person copies it.
-      level = "error";
-      text = address;
+      message = { level: "error", text: `${document.getElementById("list").dataset.notCopied} ${address}` };
     }
-    htmx.trigger(document.body, "toast", { level, text });
+    htmx.trigger(document.body, "toast", message);
   });
 
   // --- after each part that came ------------------------------------------------------------------
 
+  function refresh() {
+    entrance();
+    markAll();
+    watchPinned();
+  }
+
+  /** What had the focus before the part came. */
+  let held = null;
+
   document.addEventListener("htmx:afterSettle", (event) => {
     if (event.target.id === "rows" || event.target.id === "list" || event.target.closest?.("#list")) {
-      entrance();
-      markAll();
+      refresh();
+      goOn();
     }
   });
+
+  /** Whoever pressed what is no longer there, as "Clear filters", goes on at the lines. */
+  function goOn() {
+    if (held && !held.isConnected && document.activeElement === document.body) {
+      const row = document.querySelector("#rows tr[tabindex='0']");
+      (row || document.querySelector(".grid-scroll")).focus({ preventScroll: true });
+    }
+    held = null;
+  }
   document.addEventListener("htmx:beforeSwap", (event) => {
+    held = document.activeElement;
     // Another page of the list begins at its top.
     if (event.detail.target?.id === "rows" && /[?&]page=/.test(event.detail.requestConfig?.path || "")) {
       document.querySelector(".grid-scroll").scrollTop = 0;
     }
   });
 
-  if (list()) {
-    entrance();
-    markAll();
-  }
-  document.addEventListener("htmx:historyRestore", () => {
-    entrance();
-    markAll();
-  });
+  refresh();
 })();

@@ -135,6 +135,7 @@ def screen(chromium: Browser, live_server: Any) -> Iterator[Screen]:
     screen.watch()
     yield screen
     context.close()
+    _wait_until_it_has_hung_up()  # else it reads from tables that are emptied meanwhile
     assert screen.complaints == []
 
 

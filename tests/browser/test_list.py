@@ -15,6 +15,7 @@ from apps.accounts.models import Role, User
 from apps.audit.models import AuditEvent
 from apps.core.clock import business_today
 from apps.core.middleware import IdleSession
+from apps.exports import list_workbook
 from apps.po.lifecycle import Status
 from apps.po.models import POLine, SavedView, Supplier
 from tests.browser.conftest import Screen, make_user
@@ -86,6 +87,12 @@ def has_focus(locator: Locator) -> None:
     expect(locator).to_be_focused()
 
 
+def go_back(screen: Screen) -> None:
+    """By the Back button, which loads the page anew."""
+    with screen.page.expect_event("load"):
+        screen.page.evaluate("history.back()")
+
+
 # --- narrowing, sorting, going back ---------------------------------------------------------------
 
 
@@ -130,7 +137,7 @@ def test_a_person_narrows_the_list_sorts_it_goes_back_and_clears_it(
     expect(page.locator("th[aria-sort=descending]")).to_have_text("PO number")
 
     for _step in ("to ascending", "to the usual order"):
-        page.go_back()
+        go_back(screen)
     shows(screen, "A1", "A3")
     expect(page.get_by_label("Filter PO number", exact=True)).to_have_value("a")
     page.get_by_label("Filter Status", exact=True).click()
@@ -521,3 +528,198 @@ def test_a_filter_at_the_right_edge_opens_inside_the_window(screen: Screen, acme
     expect(choice).to_be_in_viewport()
     choice.check()
     shows(screen, "A1", "A3")
+
+
+# --- what went wrong once -------------------------------------------------------------------------
+
+
+def test_after_going_back_a_line_still_opens_beside_the_list(
+    screen: Screen, acme: Supplier
+) -> None:
+    enter(screen, make_user())
+    page = screen.page
+    page.get_by_label("Filter PO number", exact=True).fill("a")
+    shows(screen, "A1", "A2", "A3")
+    cell(screen, "A1").click()
+    cell(screen, "A1").get_by_label("Remark").fill("kept")
+    page.keyboard.press("Enter")
+    expect(cell(screen, "A1")).to_have_text("kept")
+    row(screen, "A2").focus()
+    page.keyboard.press("Enter")
+    panel = page.locator("#panel")
+    expect(panel.get_by_role("heading", name="A2")).to_be_visible()
+
+    go_back(screen)
+    shows(screen, "A1", "A2", "A3", "B1")
+    expect(cell(screen, "A1")).to_have_text("kept")
+    row(screen, "B1").focus()
+    page.keyboard.press("Enter")
+    expect(panel.get_by_role("heading", name="B1")).to_be_visible()
+    page.keyboard.press("Escape")
+    has_focus(row(screen, "B1"))
+
+
+def test_what_to_do_in_an_empty_list_is_in_sight_however_wide_the_table_is(
+    screen: Screen, acme: Supplier
+) -> None:
+    enter(screen, make_user(), f"preset=all&po_number=nowhere&columns={','.join(all_keys())}")
+    words = screen.page.get_by_text("No line passes these filters.")
+    expect(words).to_be_in_viewport(ratio=1)
+    screen.page.locator(".grid-scroll").evaluate("box => { box.scrollLeft = 700; }")
+    expect(words).to_be_in_viewport(ratio=1)
+
+
+def test_a_file_asked_for_after_the_session_ended_leads_to_sign_in_and_back_to_the_list(
+    screen: Screen, acme: Supplier
+) -> None:
+    user = make_user()
+    enter(screen, user, "preset=all&po_number=a&columns=po_number")
+    screen.page.context.clear_cookies(name=IdleSession.COOKIE)
+    screen.page.get_by_role("link", name="Excel").click()
+    screen.page.wait_for_url("**/sign-in/**")
+    screen.sign_in(user)
+    screen.page.wait_for_url("**/po/?**po_number=a**")
+    shows(screen, "A1", "A2", "A3")
+
+
+def test_a_list_too_long_for_a_file_is_told_on_a_page(
+    screen: Screen, acme: Supplier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(list_workbook, "MOST_LINES", 2)
+    enter(screen, make_user())
+    screen.expected = {413}
+    screen.page.get_by_role("link", name="Excel").click()
+    expect(screen.page.get_by_text("too many lines for one file")).to_be_visible()
+
+
+def test_whoever_loses_what_they_pressed_goes_on_at_the_lines(
+    screen: Screen, acme: Supplier
+) -> None:
+    POLineFactory.create_batch(60, supplier=acme, promised_date=business_today())
+    enter(screen, make_user(), "preset=all&po_number=a&columns=po_number")
+    page = screen.page
+    page.get_by_role("link", name="Clear filters").press("Enter")
+    expect(page.locator("#rows tr")).to_have_count(50)
+    has_focus(page.locator("#rows tr").first)
+    page.get_by_role("link", name="Next").press("Enter")
+    expect(page.get_by_text("Page 2 of 2")).to_be_visible()
+    has_focus(page.locator("#rows tr").first)
+
+
+def test_a_date_that_is_typed_is_asked_for_once_it_is_whole(screen: Screen, acme: Supplier) -> None:
+    enter(screen, make_user(), "preset=all&columns=po_number,expected_date")
+    page = screen.page
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.get_by_label("Filter Expected", exact=True).click()
+    page.locator("[name=expected_date_from]").focus()
+    day = business_today()
+    page.keyboard.type(f"{day:%m%d%Y}", delay=60)
+    shows(screen, "A3", "B1")
+    assert [f"expected_date_from={day}" in url for url in asked if "/po/?" in url] == [True]
+
+
+def test_what_names_a_line_stays_in_sight_when_the_table_is_moved_sideways(
+    screen: Screen, acme: Supplier
+) -> None:
+    order = ["exception", "po_number", "line_number", *all_keys()]
+    enter(screen, make_user(), f"preset=all&columns={','.join(order)}")
+    page = screen.page
+    page.locator(".grid-scroll").evaluate("box => { box.scrollLeft = 900; }")
+    number = row(screen, "A1").get_by_role("link").bounding_box()
+    line = row(screen, "A1").locator("td").nth(2).bounding_box()
+    head = page.get_by_role("columnheader", name="Line", exact=True).bounding_box()
+    assert number is not None
+    assert line is not None
+    assert head is not None
+    assert 0 <= number["x"] < 20
+    assert number["x"] + number["width"] <= line["x"] < 200
+    assert abs(head["x"] - line["x"]) < 1
+    # Both can still be clicked: nothing that moves lies above them, nor they above a filter's menu.
+    row(screen, "A1").locator("td").nth(2).click()
+    expect(page.locator("#panel").get_by_role("heading", name="A1")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.locator(".grid-scroll").evaluate("box => { box.scrollLeft = 0; }")
+    page.get_by_label("Filter Exception", exact=True).click()
+    page.get_by_label("At risk", exact=True).check()
+    shows(screen, "A3")
+
+
+def test_the_table_is_moved_sideways_by_arrows_where_no_value_is_to_be_changed(
+    screen: Screen, acme: Supplier
+) -> None:
+    keys = [key for key in all_keys() if not key.startswith("custom_")]
+    enter(screen, make_user(), f"preset=all&columns={','.join(keys)}")
+    last = screen.page.get_by_role("columnheader", name="First seen")
+    row(screen, "A1").focus()
+    expect(last).not_to_be_in_viewport()
+    for _step in range(60):
+        screen.page.keyboard.press("ArrowRight")
+    expect(last).to_be_in_viewport()
+    has_focus(row(screen, "A1"))
+
+
+def test_a_refresh_brings_the_age_of_the_data_and_what_is_wrong_with_it(
+    screen: Screen, acme: Supplier
+) -> None:
+    enter(screen, make_user())
+    page = screen.page
+    IngestionRunFactory.create(
+        status="failed", finished_at=timezone.now(), effective_at=timezone.now()
+    )
+    page.get_by_label("Filter PO number", exact=True).fill("a")
+    shows(screen, "A1", "A2", "A3")
+    page.get_by_role("button", name="Refresh").click()
+    expect(page.get_by_text("The last ingestion failed.")).to_be_visible()
+    expect(page.locator(".chrome-age.is-old")).to_be_visible()
+    expect(page.get_by_label("Filter PO number", exact=True)).to_have_value("a")
+
+
+def test_escape_that_ends_the_suggestions_of_an_input_method_leaves_the_value_as_typed(
+    screen: Screen, acme: Supplier
+) -> None:
+    enter(screen, make_user())
+    remark = cell(screen, "A1")
+    remark.click()
+    field = remark.get_by_label("Remark")
+    field.fill("交货")
+    field.evaluate(
+        "field => field.dispatchEvent(new KeyboardEvent('keydown',"
+        " {key: 'Escape', isComposing: true, bubbles: true, cancelable: true}))"
+    )
+    expect(field).to_have_value("交货")
+
+
+def test_a_link_that_cannot_be_copied_is_shown_with_what_to_do(
+    screen: Screen, acme: Supplier
+) -> None:
+    enter(screen, make_user(), "preset=all&columns=po_number")
+    # As in a browser that reaches the server without https.
+    screen.page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    screen.page.get_by_role("button", name="Copy link").click()
+    told = screen.page.get_by_role("alert")
+    expect(told).to_contain_text("Copy it from here")
+    expect(told).to_contain_text("/po/?preset=all&columns=po_number")
+
+
+@pytest.mark.parametrize("width", [768, 1280])
+def test_no_number_is_cut_and_no_preset_takes_two_lines(
+    screen: Screen, acme: Supplier, width: int
+) -> None:
+    POLine.objects.update(
+        unmapped=True,
+        ordered_quantity="12345678.125",
+        ready_quantity="1234567.875",
+        delivered_quantity="-2.5",
+    )
+    screen.page.set_viewport_size({"width": width, "height": 800})
+    enter(screen, make_user(), "preset=all&columns=po_number,progress,outstanding,sku,status")
+    cut = screen.page.locator("#rows td.num").evaluate_all(
+        "cells => cells.filter((each) => each.scrollWidth > each.clientWidth).length"
+    )
+    assert cut == 0
+    heights = screen.page.locator(".tab").evaluate_all("tabs => tabs.map((t) => t.offsetHeight)")
+    assert max(heights) < 40
+    expect(screen.page.get_by_role("link", name="All 4")).to_be_in_viewport(ratio=1)
+    rows = screen.page.locator("#rows tr").evaluate_all("rows => rows.map((r) => r.offsetHeight)")
+    assert max(rows) <= 22  # ui.md: about 50 on a screen of 1,080 pixels

@@ -32,7 +32,7 @@ def counted(number: int) -> str:
 @register.simple_tag
 def head(column: Column, state: ListState) -> SafeString:
     """A column's head, which sorts."""
-    kind = "num" if column.is_numeric else ""
+    kind = "num" if column.is_numeric else "pinned" if column.pinned else ""
     if not column.order:
         return format_html('<th scope="col" class="{}">{}</th>', kind, column.label)
     direction = state.direction(column.key)

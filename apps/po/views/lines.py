@@ -48,7 +48,12 @@ def line_list(request: HttpRequest) -> HttpResponse:
     address = f"{reverse('po_list')}?{page.state.query()}"
     # Sorting, filtering and paging leave the row of filters alone: somebody may be typing there.
     rows_only = wants_fragment(request) and request.headers.get("HX-Target") == "rows"
-    context = {"page": page, "state": page.state, "rows_only": rows_only}
+    context = {
+        "page": page,
+        "state": page.state,
+        "rows_only": rows_only,
+        "refreshed": rows_only and request.headers.get("HX-Trigger") == "refresh",
+    }
     response = page_or_fragment(request, "po/list.html", "po/_list.html", context)
     if is_htmx(request):
         response["HX-Push-Url"] = "false" if page_of(request) == address else address
