@@ -20,6 +20,7 @@ from apps.batches.totals import Delivered
 from apps.core.clock import business_date, business_today
 from apps.ingestion.models import IngestionRun, Mode
 from apps.po import timeline
+from apps.po.labels import ERP_LABELS
 from apps.po.models import CustomColumn, POLine, StatusChange
 from apps.po.movement import Movement
 from apps.po.timeline import Act, Asked, Kind, page_of
@@ -68,7 +69,7 @@ def _timeline_is_right(line: POLine, user: User, changes: list[ERPChangeEvent]) 
     assert all(newer.effective_at > older.effective_at for newer, older in pairwise(acts))
     details = [detail for act in acts for detail in act.details]
     labels = dict(CustomColumn.objects.values_list("slot", "label"))
-    labels |= {field: str(label) for field, (_kind, label) in timeline.FIELDS.items()}
+    labels |= {field: str(label) for field, label in ERP_LABELS.items()}
     expected = Counter(labels[change.field] for change in changes)
     moves = StatusChange.objects.for_user(user).filter(po_line=line)
     # Those of the tests' people have no event: the pages on which people move a line come later.

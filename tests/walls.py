@@ -38,8 +38,8 @@ OWN_FILES = {
     "accounts/axes": "",  # the tables of django-axes, in one migration
     "audit": "append_only",
     "po": (
-        "badges business_days cells custom_values head history lifecycle list_page list_state "
-        "movement paging presets quantities thresholds timeline"
+        "badges business_days cells custom_values head history labels lifecycle list_page "
+        "list_state movement paging presets quantities thresholds timeline"
     ),
     "po/views": "custom_value detail lines start",
     "batches": "allocation lifecycle totals",

@@ -16,6 +16,7 @@ from apps.core.templatetags.interface import moment, quantity
 from apps.core.words import StrOrPromise
 from apps.ingestion.models import IngestionRun
 from apps.ingestion.pipeline import STAGES
+from apps.po.labels import ERP_LABELS
 from apps.po.lifecycle import Status
 from apps.po.models import CustomColumn, Presence
 
@@ -189,20 +190,6 @@ LINE_EVENTS: Mapping[str, StrOrPromise] = {
     EventType.PO_LINE_LEFT.value: gettext_lazy("Left"),
     EventType.PO_LINE_RETURNED.value: gettext_lazy("Returned"),
 }
-_FIELDS: Mapping[str, StrOrPromise] = {
-    "supplier_code": gettext_lazy("Supplier"),
-    "erp_item_code": gettext_lazy("Item code"),
-    "ordered_quantity": gettext_lazy("Ordered"),
-    "delivered_quantity": gettext_lazy("Delivered"),
-    "erp_status": gettext_lazy("ERP status"),
-    "promised_date": gettext_lazy("Promised date"),
-    "in_date": gettext_lazy("In date"),
-    "erp_item": gettext_lazy("ERP item"),
-    "po_insert_date": gettext_lazy("PO insert date"),
-    "final_customer": gettext_lazy("Final customer"),
-    "erp_sku": gettext_lazy("ERP SKU"),
-    "erp_updated_at": gettext_lazy("Updated in the ERP"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,7 +219,7 @@ def line_changes(
     events: Iterable[AuditEvent], *, custom_labels: Mapping[str, str]
 ) -> list[LineChange]:
     """The line events of a run, told field by field; `custom_labels` name the custom slots."""
-    names = {**_FIELDS, **custom_labels}
+    names = {**ERP_LABELS, **custom_labels}
     return [
         LineChange(
             event=event, kind=LINE_EVENTS[event.event_type], changes=_changes(event.data, names)
@@ -254,8 +241,8 @@ def _changes(data: dict[str, Any], names: Mapping[str, StrOrPromise]) -> list[Ch
         found.append(
             Change(
                 what=_("Status"),
-                previous=Status(move["previous"]).label,
-                new=Status(move["new"]).label,
+                previous=str(Status(move["previous"]).label),
+                new=str(Status(move["new"]).label),
             )
         )
     if presence := data.get("presence"):

@@ -13,24 +13,25 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from apps.core.clock import business_date
-from apps.po.lifecycle import Status
-from apps.po.models import Presence, SourceQuality, Thresholds
+from apps.core.templatetags.interface import EMPTY
+from apps.po.lifecycle import SourceQuality, Status
+from apps.po.models import Presence, Thresholds
 from apps.po.quantities import Progress
 from apps.po.querysets import untouched_since
 
 _STATUS = {
-    Status.PLANNED.value: ("grey", "calendar3", gettext_lazy("Planned")),
-    Status.IN_PRODUCTION.value: ("blue", "gear-fill", gettext_lazy("In production")),
-    Status.READY_TO_DISPATCH.value: ("teal", "box-seam", gettext_lazy("Ready to dispatch")),
-    Status.PART_DELIVERED.value: ("amber", "truck", gettext_lazy("Part delivered")),
-    Status.FULLY_DELIVERED.value: ("green", "check-lg", gettext_lazy("Fully delivered")),
-    Status.CLOSED.value: ("grey", "x-lg", gettext_lazy("Closed")),
-    Status.CANCELLED.value: ("grey", "x-lg", gettext_lazy("Cancelled")),
+    Status.PLANNED: ("grey", "calendar3"),
+    Status.IN_PRODUCTION: ("blue", "gear-fill"),
+    Status.READY_TO_DISPATCH: ("teal", "box-seam"),
+    Status.PART_DELIVERED: ("amber", "truck"),
+    Status.FULLY_DELIVERED: ("green", "check-lg"),
+    Status.CLOSED: ("grey", "x-lg"),
+    Status.CANCELLED: ("grey", "x-lg"),
 }
 _SOURCE = {
-    SourceQuality.SUPPLIER_CONFIRMED.value: ("green", "circle-fill", gettext_lazy("Confirmed")),
-    SourceQuality.EXPEDITOR_ESTIMATE.value: ("amber", "circle", gettext_lazy("Estimate")),
-    SourceQuality.NO_RESPONSE.value: ("red", "x-circle", gettext_lazy("No response")),
+    SourceQuality.SUPPLIER_CONFIRMED: ("green", "circle-fill"),
+    SourceQuality.EXPEDITOR_ESTIMATE: ("amber", "circle"),
+    SourceQuality.NO_RESPONSE: ("red", "x-circle"),
 }
 # Where the ERP has a line that is not active there as usual.
 PRESENCE_LABELS = {
@@ -40,8 +41,6 @@ PRESENCE_LABELS = {
     Presence.ABSENT.value: gettext_lazy("No longer in the ERP"),
     Presence.RETIRED.value: gettext_lazy("Its number belongs to another order now"),
 }
-STATUS_LABELS = {value: label for value, (_colour, _icon, label) in _STATUS.items()}
-SOURCE_LABELS = {value: label for value, (_colour, _icon, label) in _SOURCE.items()}
 
 
 def badge(colour: str, icon: str, words: object) -> SafeString:
@@ -60,12 +59,16 @@ def _badge(colour: str, icon: str, words: str) -> SafeString:
 
 
 def status_badge(status: str) -> SafeString:
-    return badge(*_STATUS[status])
+    known = Status(status)
+    return badge(*_STATUS[known], known.label)
 
 
 def source_badge(source: str) -> SafeString:
     """An em dash for a line on which nobody recorded a milestone."""
-    return badge(*_SOURCE[source]) if source else mark_safe('<span class="empty">—</span>')
+    if not source:
+        return EMPTY
+    quality = SourceQuality(source)
+    return badge(*_SOURCE[quality], quality.label)
 
 
 def unmapped_badge() -> SafeString:

@@ -19,8 +19,8 @@ from django.utils.translation import gettext_lazy as _
 from apps.accounts.models import User
 from apps.core.roles import Role
 from apps.core.words import StrOrPromise
-from apps.po.badges import SOURCE_LABELS, STATUS_LABELS
-from apps.po.lifecycle import Status
+from apps.po.labels import ERP_LABELS
+from apps.po.lifecycle import SourceQuality, Status
 from apps.po.models import ColumnChoice, CustomColumn, Presence
 
 Choices = tuple[tuple[str, StrOrPromise], ...]
@@ -159,44 +159,45 @@ _BUILT_IN = (
         sort=("line_length", "line_number"), default_for=_ALL,
     ),
     Column(
-        key="supplier", label=_("Supplier"), kind=Kind.SUPPLIER, field="supplier__code",
-        also=("supplier__name",), default_for=_ALL,
+        key="supplier", label=ERP_LABELS["supplier_code"], kind=Kind.SUPPLIER,
+        field="supplier__code", also=("supplier__name",), default_for=_ALL,
     ),
     Column(key="item", label=_("Item"), kind=Kind.KEY, default_for=_EUROPE),
     Column(key="sku", label=_("SKU"), kind=Kind.SKU, also=("unmapped",), default_for=_ALL),
     Column(
-        key="erp_item_code", label=_("ERP item code"), kind=Kind.KEY,
+        key="erp_item_code", label=ERP_LABELS["erp_item_code"], kind=Kind.KEY,
         default_for=frozenset({Role.EXPEDITOR}),
     ),
     Column(
         key="progress", label=_("Ready / ordered"), kind=Kind.PROGRESS, field="ready_quantity",
         also=("ordered_quantity", "delivered_quantity"), default_for=_ALL,
     ),
-    Column(key="ordered_quantity", label=_("Ordered"), kind=Kind.QUANTITY),
-    Column(key="delivered_quantity", label=_("Delivered"), kind=Kind.QUANTITY),
+    Column(key="ordered_quantity", label=ERP_LABELS["ordered_quantity"], kind=Kind.QUANTITY),
+    Column(key="delivered_quantity", label=ERP_LABELS["delivered_quantity"], kind=Kind.QUANTITY),
     Column(key="outstanding", label=_("Outstanding"), kind=Kind.QUANTITY),
     Column(
         key="status", label=_("Status"), kind=Kind.STATUS, sort=("status_rank",),
-        choices=tuple(STATUS_LABELS.items()), default_for=_ALL,
+        choices=tuple(Status.choices), default_for=_ALL,
     ),
     _dates("expected_date", _("Expected"), default_for=_ALL),
-    _dates("promised_date", _("Promised"), default_for=_ALL),
+    _dates("promised_date", ERP_LABELS["promised_date"], default_for=_ALL),
     Column(
         key="source_quality", label=_("Source"), kind=Kind.SOURCE,
-        choices=tuple(SOURCE_LABELS.items()), default_for=_ALL,
+        choices=tuple(SourceQuality.choices), default_for=_ALL,
     ),
     Column(
         key="updated", label=_("Updated"), kind=Kind.FRESHNESS, field="last_expeditor_update",
         also=("is_open",), nullable=True, default_for=_ALL,
     ),
     Column(
-        key="final_customer", label=_("Final customer"), kind=Kind.TEXT, default_for=_EUROPE
+        key="final_customer", label=ERP_LABELS["final_customer"], kind=Kind.TEXT,
+        default_for=_EUROPE,
     ),
     _dates("production_ready_date", _("Production ready")),
     _dates("ready_to_dispatch_date", _("Ready to dispatch on")),
-    _dates("in_date", _("Last receipt in the ERP")),
-    _dates("po_insert_date", _("PO insert date")),
-    Column(key="erp_status", label=_("ERP status"), kind=Kind.KEY),
+    _dates("in_date", ERP_LABELS["in_date"]),
+    _dates("po_insert_date", ERP_LABELS["po_insert_date"]),
+    Column(key="erp_status", label=ERP_LABELS["erp_status"], kind=Kind.KEY),
     Column(
         key="presence", label=_("In the ERP"), kind=Kind.CHOICE,
         choices=tuple(_PRESENCE_LABELS.items()),

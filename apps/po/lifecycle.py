@@ -6,16 +6,25 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 
 class Status(models.TextChoices):
-    PLANNED = "planned", "Planned"
-    IN_PRODUCTION = "in_production", "In production"
-    READY_TO_DISPATCH = "ready_to_dispatch", "Ready to dispatch"
-    PART_DELIVERED = "part_delivered", "Part delivered"
-    FULLY_DELIVERED = "fully_delivered", "Fully delivered"
-    CLOSED = "closed", "Closed"
-    CANCELLED = "cancelled", "Cancelled"
+    PLANNED = "planned", _("Planned")
+    IN_PRODUCTION = "in_production", _("In production")
+    READY_TO_DISPATCH = "ready_to_dispatch", _("Ready to dispatch")
+    PART_DELIVERED = "part_delivered", _("Part delivered")
+    FULLY_DELIVERED = "fully_delivered", _("Fully delivered")
+    CLOSED = "closed", _("Closed")
+    CANCELLED = "cancelled", _("Cancelled")
+
+
+class SourceQuality(models.TextChoices):
+    """Who said what a milestone says; "" on a line where nobody recorded one."""
+
+    SUPPLIER_CONFIRMED = "supplier_confirmed", _("Confirmed")
+    EXPEDITOR_ESTIMATE = "expeditor_estimate", _("Estimate")
+    NO_RESPONSE = "no_supplier_response", _("No response")
 
 
 FINAL = frozenset({Status.CLOSED, Status.CANCELLED})

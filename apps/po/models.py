@@ -11,6 +11,7 @@ from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Coalesce
 
 from apps.core.fields import KeyField
+from apps.po.lifecycle import SourceQuality as SourceQuality
 from apps.po.lifecycle import Status
 from apps.po.querysets import (
     POLineQuerySet,
@@ -60,12 +61,6 @@ _OPEN_STATUSES = (
     Status.READY_TO_DISPATCH,
     Status.PART_DELIVERED,
 )
-
-
-class SourceQuality(models.TextChoices):
-    SUPPLIER_CONFIRMED = "supplier_confirmed", "Confirmed"
-    EXPEDITOR_ESTIMATE = "expeditor_estimate", "Estimate"
-    NO_RESPONSE = "no_supplier_response", "No response"
 
 
 # Who owns which field: the diff, the forms and the tests read it from here.

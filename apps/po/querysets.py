@@ -19,13 +19,14 @@ from apps.audit.models import AuditEvent
 from apps.core.clock import start_of_business_day
 from apps.core.roles import Role
 from apps.po.business_days import subtract_business_days
+from apps.po.lifecycle import SourceQuality
 
 if TYPE_CHECKING:
     from apps.po.models import POLine, SavedView, StatusChange, Supplier  # noqa: F401  # in the quoted types
 
 
-_NO_RESPONSE = "no_supplier_response"
-_OTHER_SOURCES = ("", "supplier_confirmed", "expeditor_estimate")
+_NO_RESPONSE = SourceQuality.NO_RESPONSE
+_OTHER_SOURCES = ("", *(source for source in SourceQuality if source != _NO_RESPONSE))
 
 
 class SupplierQuerySet(models.QuerySet["Supplier"]):

@@ -28,8 +28,10 @@ from apps.accounts.models import User
 from apps.audit.models import AuditEvent, EventType
 from apps.core.templatetags.interface import moment, quantity
 from apps.core.words import StrOrPromise
-from apps.po.badges import PRESENCE_LABELS, STATUS_LABELS
+from apps.po.badges import PRESENCE_LABELS
 from apps.po.history import first_known
+from apps.po.labels import ERP_LABELS
+from apps.po.lifecycle import Status
 from apps.po.models import CustomColumn, POLine
 
 # Acts on a page, and events looked through for them when only some kinds are wanted. A page that
@@ -64,22 +66,15 @@ _ICONS = {
     Kind.ERP: "database",
 }
 
-# What the fields of change events are about, and their names in plain words.
-FIELDS: dict[str, tuple[Kind, StrOrPromise]] = {
-    "promised_date": (Kind.DATE, gettext_lazy("Promised date")),
-    "in_date": (Kind.DATE, gettext_lazy("Last receipt in the ERP")),
-    "po_insert_date": (Kind.DATE, gettext_lazy("PO insert date")),
-    "ordered_quantity": (Kind.QUANTITY, gettext_lazy("Ordered quantity")),
-    "delivered_quantity": (Kind.QUANTITY, gettext_lazy("Delivered quantity")),
-    "erp_status": (Kind.STATUS, gettext_lazy("ERP status code")),
-    "supplier_code": (Kind.ERP, gettext_lazy("Supplier")),
-    "erp_item_code": (Kind.ERP, gettext_lazy("ERP item code")),
-    "erp_item": (Kind.ERP, gettext_lazy("Item in the ERP")),
-    "erp_sku": (Kind.ERP, gettext_lazy("SKU in the ERP")),
-    "final_customer": (Kind.ERP, gettext_lazy("Final customer")),
-    "erp_updated_at": (Kind.ERP, gettext_lazy("Last saved in the ERP")),
+# What the fields of change events are about; all others are the ERP's.
+_KINDS = {
+    "promised_date": Kind.DATE,
+    "in_date": Kind.DATE,
+    "po_insert_date": Kind.DATE,
+    "ordered_quantity": Kind.QUANTITY,
+    "delivered_quantity": Kind.QUANTITY,
+    "erp_status": Kind.STATUS,
 }
-_QUANTITIES = ("ordered_quantity", "delivered_quantity")
 _MOMENTS = ("erp_updated_at",)
 
 # What a night's batch is called in one line; the batches' own section says more.
@@ -290,7 +285,8 @@ def _comings_and_goings(event: AuditEvent) -> Iterator[Detail]:
 
 def _change(change: Mapping[str, Any], labels: Mapping[str, str], *, by_person: bool) -> Detail:
     name = change["field"]
-    kind, label = FIELDS.get(name) or (Kind.ERP, labels.get(name, name))
+    kind = _KINDS.get(name, Kind.ERP)
+    label = ERP_LABELS.get(name) or labels.get(name, name)
     more = _difference(name, change["previous"], change["new"])
     if by_person:
         kind = Kind.NOTE
@@ -348,17 +344,15 @@ def _derived(previous: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[De
 
 
 def _status(value: str) -> str:
-    return str(STATUS_LABELS.get(value, value))
+    return str(Status(value).label) if value in Status else value
 
 
 def _is_quantity(name: str) -> bool:
-    return name in _QUANTITIES or name.startswith("custom_decimal")
+    return _KINDS.get(name) == Kind.QUANTITY or name.startswith("custom_decimal")
 
 
 def _is_date(name: str) -> bool:
-    return name.startswith("custom_date") or (
-        name in FIELDS and FIELDS[name][0] == Kind.DATE and name not in _MOMENTS
-    )
+    return _KINDS.get(name) == Kind.DATE or name.startswith("custom_date")
 
 
 def _value(name: str, canonical: str | None) -> str:

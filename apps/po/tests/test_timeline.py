@@ -15,6 +15,7 @@ from apps.audit.models import EventType
 from apps.batches.models import Kind as BatchKind
 from apps.ingestion.erp.fields import LINE_FIELDS
 from apps.po import timeline
+from apps.po.labels import ERP_LABELS
 from apps.po.models import POLine, Presence
 from apps.po.timeline import Act, Asked, Detail, Kind, Page, page_of
 from tests.factories import (
@@ -104,7 +105,7 @@ def test_values_are_told_as_people_read_them(
 
 
 def test_every_field_of_the_erp_has_a_name_in_plain_words() -> None:
-    assert {field for field, _kind in LINE_FIELDS.values()} == {*timeline.FIELDS}
+    assert {field for field, _kind in LINE_FIELDS.values()} == {*ERP_LABELS}
 
 
 def test_every_kind_of_batch_and_every_way_to_leave_has_words() -> None:
@@ -197,7 +198,7 @@ def test_what_the_cross_reference_does_stands_with_the_night_that_it_belongs_to(
     changed(line, "promised_date", "2026-03-02", "2026-03-03", correlation_id=act_id)
     act = only_act(line)
     assert act.tone == "erp"
-    assert [str(detail.label) for detail in act.details] == ["Promised date", "SKU", "Item code"]
+    assert [str(detail.label) for detail in act.details] == ["Promised", "SKU", "Item code"]
 
 
 def test_the_cross_reference_alone_looks_like_the_system_and_not_like_the_erp(
