@@ -16,7 +16,8 @@ class SaveViewForm(forms.Form):
         max_length=4_000,
         error_messages={"max_length": _("These are too many filters to be kept as a view.")},
     )
-    replace = forms.BooleanField(widget=forms.HiddenInput, required=False)
+    # The name of which the person was told that they have such a view, and so may replace it.
+    taken = forms.CharField(widget=forms.HiddenInput, required=False)
 
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]

@@ -133,18 +133,18 @@ def save_view(request: HttpRequest) -> HttpResponse:
         return page_or_fragment(request, "po/save_view.html", "po/_save_view.html", {"form": form})
     form = SaveViewForm(request.POST)
     if form.is_valid():
-        sent = QueryDict(form.cleaned_data["query"])
+        name, sent = form.cleaned_data["name"], QueryDict(form.cleaned_data["query"])
         try:
             view = services.save_view(
                 actor=services.acting(user, source="list"),
-                name=form.cleaned_data["name"],
+                name=name,
                 query=_state_of(request, sent).query(page=1),
-                replace=form.cleaned_data["replace"],
+                replace=form.cleaned_data["taken"] == name,
             )
         except ValidationError as error:
             form.add_error("name", error)
-            # What the second click on Save means.
-            form.data = {**request.POST.dict(), "replace": "on"}
+            # With the same name, a second click on Save means it.
+            form.data = {**request.POST.dict(), "taken": name}
         else:
             return _go(request, _list_address(view.query))
     return page_or_fragment(request, "po/save_view.html", "po/_save_view.html", {"form": form})
