@@ -29,6 +29,7 @@ from apps.po.columns import Column, Kind
 from apps.po.quantities import Progress
 
 Row = Mapping[str, Any]
+Address = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,15 +39,32 @@ class Look:
     role: str
     freshness: Freshness
     may_write: bool
-    # The address of a line, in two parts around its number: asking Django for each costs as much as
-    # the rest of the row.
-    address: tuple[str, str]
+    # The address of a line, and by column that of a value to change, each in two parts around the
+    # line's number: asking Django for each costs as much as the rest of the row.
+    address: Address
+    value_addresses: Mapping[str, Address]
+
+    @classmethod
+    def of(
+        cls, *, role: str, freshness: Freshness, may_write: bool, columns: Sequence[Column]
+    ) -> Look:
+        return cls(
+            role=role,
+            freshness=freshness,
+            may_write=may_write,
+            address=_around_number("po_detail"),
+            value_addresses={
+                each.key: _around_number("custom_value", each.key)
+                for each in columns
+                if each.is_custom
+            },
+        )
 
 
-def line_address() -> tuple[str, str]:
-    """What stands before and after the number in the address of a line."""
-    before, after = reverse("po_detail", args=[0]).rsplit("0", 1)
-    return before, after
+def _around_number(name: str, *rest: str) -> Address:
+    """What stands before and after the line's number in an address."""
+    before, _number, after = reverse(name, args=[0, *rest]).partition("/0/")
+    return f"{before}/", f"/{after}"
 
 
 def row_html(row: Row, columns: Sequence[Column], look: Look) -> SafeString:
@@ -172,7 +190,7 @@ def _custom(row: Row, column: Column, look: Look) -> str:
     kind = {Kind.CUSTOM_DATE: "date", Kind.CUSTOM_DECIMAL: "num"}.get(column.kind, "")
     if not (look.may_write and may_edit(row, column, look.role)):
         return f'<td class="{kind} from-erp" title="{title}">{shown}</td>'
-    address = reverse("custom_value", args=[row["pk"], column.key])
+    address = str(row["pk"]).join(look.value_addresses[column.key])
     return f'<td class="{kind} editable" title="{title}" data-edits="{address}">{shown}</td>'
 
 

@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from apps.accounts.models import User
 from apps.core.roles import Role
 from apps.po.badges import Freshness
-from apps.po.cells import Look, line_address, row_html
+from apps.po.cells import Look, row_html
 from apps.po.columns import COMPUTED, Column, all_columns, chosen_columns
 from apps.po.filters import LineFilters, Mistake, filter_names
 from apps.po.list_state import PAGE_SIZES, ListState
@@ -170,11 +170,11 @@ class ListPage:
 
     @cached_property
     def rows(self) -> list[SafeString]:
-        look = Look(
+        look = Look.of(
             role=self.user.role,
             freshness=Freshness.by(self.measure.thresholds, self.measure.today),
             may_write=not settings.READ_ONLY,
-            address=line_address(),
+            columns=self.columns,
         )
         return [row_html(line, self.columns, look) for line in self.lines]
 
