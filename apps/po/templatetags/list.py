@@ -39,7 +39,7 @@ def head(column: Column, state: ListState) -> SafeString:
     asked = state.next_sort(column.key)
     return format_html(
         '<th scope="col" class="{}"{}><a id="sort-{}" href="?{}" hx-get="{}" hx-trigger="click" '
-        'hx-vals="{}" title="{}">{}{}</a></th>',
+        'hx-vals="{}" title="{}"><span class="head-label">{}</span>{}</a></th>',
         kind,
         format_html(' aria-sort="{}"', direction) if direction else "",
         column.key,

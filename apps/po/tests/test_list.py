@@ -687,12 +687,21 @@ def test_a_name_that_is_taken_is_told_and_replaced_by_saving_again(katrin: User)
     save(client, "late", "preset=late&columns=sku")
     page = text_of(save(client, "late", "preset=all&columns=sku"))
     assert "Save again to replace it" in page
-    assert 'name="replace" value="on"' in page
-    assert 'value="late"' in page
+    assert 'name="taken" value="late"' in page
+    assert 'name="name" value="late"' in page
     assert SavedView.objects.get().query == "preset=late&columns=sku"
 
-    save(client, "late", "preset=all&columns=sku", replace="on")
+    save(client, "late", "preset=all&columns=sku", taken="late")
     assert SavedView.objects.get().query == "preset=all&columns=sku"
+
+
+def test_whoever_was_told_of_one_name_does_not_replace_the_view_of_another(katrin: User) -> None:
+    client = browser(katrin)
+    for name in ("late", "all"):
+        save(client, name, "preset=late&columns=sku")
+    page = text_of(save(client, "all", "preset=all&columns=sku", taken="late"))
+    assert "Save again to replace it" in page
+    assert {view.query for view in SavedView.objects.all()} == {"preset=late&columns=sku"}
 
 
 def test_two_people_may_give_the_same_name(katrin: User, wei: User) -> None:
@@ -744,3 +753,22 @@ def test_a_view_of_a_column_that_is_gone_shows_the_others(katrin: User) -> None:
     answer = browser(katrin).get(f"/po/views/{view.identifier}/", follow=True)
     assert numbers(answer.context["page"]) == ["A1"]
     assert answer.context["state"].columns == ("sku",)
+
+
+# --- freshness ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", Status)
+@pytest.mark.parametrize("updated", [None, timezone.now() - timedelta(days=400)])
+def test_only_a_line_on_which_something_is_to_come_looks_stale(
+    katrin: User, status: Status, updated: Any
+) -> None:
+    shown = line("A1", status=status, last_expeditor_update=updated)
+    page = text_of(browser(katrin).get("/po/?preset=all&columns=po_number,updated", headers=ROWS))
+    shown.refresh_from_db()
+    assert ("fresh-stale" in page) == bool(shown.is_open)
+
+
+def test_all_without_a_single_line_says_that_there_are_none_yet(wei: User) -> None:
+    IngestionRunFactory.create()
+    assert "There are no lines yet." in nothing_said(browser(wei), "preset=all")
