@@ -58,6 +58,7 @@ LISTS = {
     "list, no response": ("/po/?preset=no_response", {}),
     "list, updated recently": ("/po/?preset=updated", {}),
     "list, part": ("/po/?preset=all", PART),
+    "list, refreshed": ("/po/?preset=all", {**PART, "HX-Trigger": "refresh"}),
     "list, sorted": ("/po/?preset=all&sort=-po_number", PART),
     "list, filtered": ("/po/?preset=all&po_number=PO&promised_date_from=2020-01-01", PART),
     "list, every column": ("/po/?preset=all&columns={columns}", PART),

@@ -288,13 +288,15 @@
     }
     held = null;
   }
+
   document.addEventListener("htmx:beforeSwap", (event) => {
     held = document.activeElement;
-    // Another page of the list begins at its top.
-    if (event.detail.target?.id === "rows" && /[?&]page=/.test(event.detail.requestConfig?.path || "")) {
+    // Other lines begin at their top; the same ones stay where they are.
+    if (event.detail.target?.id === "rows" && event.detail.requestConfig?.elt.id !== "refresh") {
       document.querySelector(".grid-scroll").scrollTop = 0;
     }
   });
 
+  document.addEventListener("htmx:historyRestore", refresh);
   refresh();
 })();

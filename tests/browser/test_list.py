@@ -87,12 +87,6 @@ def has_focus(locator: Locator) -> None:
     expect(locator).to_be_focused()
 
 
-def go_back(screen: Screen) -> None:
-    """By the Back button, which loads the page anew."""
-    with screen.page.expect_event("load"):
-        screen.page.evaluate("history.back()")
-
-
 # --- narrowing, sorting, going back ---------------------------------------------------------------
 
 
@@ -137,7 +131,7 @@ def test_a_person_narrows_the_list_sorts_it_goes_back_and_clears_it(
     expect(page.locator("th[aria-sort=descending]")).to_have_text("PO number")
 
     for _step in ("to ascending", "to the usual order"):
-        go_back(screen)
+        page.go_back()
     shows(screen, "A1", "A3")
     expect(page.get_by_label("Filter PO number", exact=True)).to_have_value("a")
     page.get_by_label("Filter Status", exact=True).click()
@@ -549,7 +543,7 @@ def test_after_going_back_a_line_still_opens_beside_the_list(
     panel = page.locator("#panel")
     expect(panel.get_by_role("heading", name="A2")).to_be_visible()
 
-    go_back(screen)
+    page.go_back()
     shows(screen, "A1", "A2", "A3", "B1")
     expect(cell(screen, "A1")).to_have_text("kept")
     row(screen, "B1").focus()
@@ -604,6 +598,22 @@ def test_whoever_loses_what_they_pressed_goes_on_at_the_lines(
     page.get_by_role("link", name="Next").press("Enter")
     expect(page.get_by_text("Page 2 of 2")).to_be_visible()
     has_focus(page.locator("#rows tr").first)
+
+
+def test_another_page_begins_at_its_top_and_a_refresh_stays_where_one_is(
+    screen: Screen, acme: Supplier
+) -> None:
+    POLineFactory.create_batch(120, supplier=acme, promised_date=business_today())
+    enter(screen, make_user(), "preset=all&columns=po_number,supplier")
+    page, box = screen.page, screen.page.locator(".grid-scroll")
+    box.evaluate("box => { box.scrollTop = 300; }")
+    with page.expect_response("**/po/?**"):
+        page.get_by_role("button", name="Refresh").click()
+    expect(page.locator(".list.htmx-request")).to_have_count(0)
+    assert box.evaluate("box => box.scrollTop") == 300
+    page.get_by_role("link", name="Next").click()
+    expect(page.get_by_text("Page 2 of 3")).to_be_visible()
+    assert box.evaluate("box => box.scrollTop") == 0
 
 
 def test_a_date_that_is_typed_is_asked_for_once_it_is_whole(screen: Screen, acme: Supplier) -> None:

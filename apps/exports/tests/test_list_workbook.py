@@ -270,3 +270,10 @@ def test_an_expeditor_s_file_has_their_own_suppliers_lines_whatever_is_asked_for
         told = str(rows(wei, f"columns=po_number,supplier&{query}"))
         assert "their" not in told.casefold()
     assert rows(wei, "columns=po_number") == [("my line",)]
+
+
+def test_whoever_has_to_sign_in_first_comes_back_to_the_list_and_not_to_the_file() -> None:
+    page = "/po/?preset=all&sku=x"
+    answer = Client().get("/po/export/?sku=x", headers={"Referer": f"http://testserver{page}"})
+    assert answer["Location"] == "/sign-in/?next=%2Fpo%2F%3Fpreset%3Dall%26sku%3Dx"
+    assert Client().get("/po/export/?sku=x")["Location"] == "/sign-in/"
