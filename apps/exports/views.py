@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django.http import FileResponse, HttpRequest, HttpResponse
@@ -14,12 +15,16 @@ from apps.exports.list_workbook import MOST_LINES, TooManyLines, write_list
 from apps.po.list_page import LineList
 
 _EXCEL = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+_MARK = re.compile("[0-9]{1,20}")
 
 
 @gives_file
 @require_GET
 def export_list(request: HttpRequest) -> HttpResponse | FileResponse:
-    """The lines of the list as an Excel file: the same filters, order and columns."""
+    """The lines of the list as an Excel file: the same filters, order and columns.
+
+    `mark`, a number, comes back as a cookie.
+    """
     user: Any = request.user
     asked = LineList.asked_for(user, request.GET)
     try:
@@ -27,4 +32,8 @@ def export_list(request: HttpRequest) -> HttpResponse | FileResponse:
     except TooManyLines:
         return render(request, "exports/too_many.html", {"most": MOST_LINES}, status=413)
     name = f"po-list-{timezone.localtime():%Y-%m-%d-%H%M}.xlsx"
-    return FileResponse(file, as_attachment=True, filename=name, content_type=_EXCEL)
+    response = FileResponse(file, as_attachment=True, filename=name, content_type=_EXCEL)
+    if _MARK.fullmatch(mark := request.GET.get("mark", "")):
+        # Tells the page, which goes on meanwhile, that the file is there (static/js/list.js).
+        response.set_cookie("file", mark, max_age=60, secure=request.is_secure(), samesite="Lax")
+    return response

@@ -262,6 +262,38 @@
     htmx.trigger(document.body, "toast", message);
   });
 
+  // --- the Excel file -----------------------------------------------------------------------------
+
+  // A long one takes half a minute to make, of which the browser shows nothing. The answer brings a
+  // cookie with the mark that was sent, which says that the file is there.
+  const LONGEST_SECONDS = 300;
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("[data-prepares]");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) {
+      return;
+    }
+    event.preventDefault();
+    if (link.hasAttribute("aria-busy")) {
+      return;
+    }
+    const began = Date.now();
+    const address = new URL(link.href);
+    address.searchParams.set("mark", began);
+    const words = link.querySelector("span");
+    const label = words.textContent;
+    link.setAttribute("aria-busy", "true");
+    const watching = setInterval(() => {
+      const seconds = Math.floor((Date.now() - began) / 1000);
+      words.textContent = `${link.dataset.prepares} ${seconds} s`;
+      if (document.cookie.includes(`file=${began}`) || seconds > LONGEST_SECONDS) {
+        clearInterval(watching);
+        words.textContent = label;
+        link.removeAttribute("aria-busy");
+      }
+    }, 250);
+    location.assign(address);
+  });
+
   // --- after each part that came ------------------------------------------------------------------
 
   function refresh() {

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import date, timedelta
 from pathlib import Path
+from typing import IO
 
 import pytest
 from django.utils import timezone
@@ -16,7 +18,9 @@ from apps.audit.models import AuditEvent
 from apps.core.clock import business_today
 from apps.core.middleware import IdleSession
 from apps.exports import list_workbook
+from apps.exports import views as exports
 from apps.po.lifecycle import Status
+from apps.po.list_page import LineList
 from apps.po.models import POLine, SavedView, Supplier
 from tests.browser.conftest import Screen, make_user
 from tests.factories import (
@@ -467,6 +471,27 @@ def test_what_is_on_the_screen_comes_as_an_excel_file(
     head, *lines = sheet.iter_rows(values_only=True)
     assert head == ("PO number", "Expected")
     assert [number for number, _day in lines] == ["A1", "A2", "A3"]
+
+
+def test_a_file_that_takes_its_time_is_told_until_it_is_there(
+    screen: Screen, acme: Supplier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def slow(lines: LineList) -> IO[bytes]:
+        asked.append(lines)
+        time.sleep(1.5)
+        return list_workbook.write_list(lines)
+
+    monkeypatch.setattr(exports, "write_list", slow)
+    enter(screen, make_user())
+    link = screen.page.locator("[data-prepares]")
+    with screen.page.expect_download():
+        link.press("Enter")
+        expect(link).to_have_text("Preparing the file: 1 s")
+        link.press("Enter")  # impatient
+    expect(link).to_have_text("Excel")
+    assert len(asked) == 1
 
 
 # --- for everybody --------------------------------------------------------------------------------

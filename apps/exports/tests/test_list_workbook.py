@@ -259,6 +259,26 @@ def test_it_comes_as_a_file_with_the_time_in_its_name(client: Client, user: User
     assert sheet_of(file)["A2"].value == "A1"
 
 
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("mark=1764000000000", "1764000000000"),
+        ("mark=a%3Bb", ""),
+        ("mark=" + "1" * 21, ""),
+        ("mark=٣", ""),
+        ("", ""),
+    ],
+)
+def test_a_file_says_by_a_cookie_that_it_is_there(
+    client: Client, user: User, query: str, told: str
+) -> None:
+    sign_in(client, user)
+    answer = client.get(f"/po/export/?preset=all&{query}")
+    read_to_its_end(answer)
+    assert ("file" in answer.cookies) == bool(told)
+    assert not told or answer.cookies["file"].value == told
+
+
 def test_an_expeditor_s_file_has_their_own_suppliers_lines_whatever_is_asked_for(
     client: Client,
 ) -> None:
