@@ -111,15 +111,12 @@ def run(context: RunContext) -> StageResult:
 # What a line's old values are read as; canonical, like the snapshot's.
 _STORED = tuple(name for name in ERP_OWNED_FIELDS if name != "supplier_code")
 _MARKS = (
-    "pk", "generation", "supplier_id", "status", "presence",
-    "previous_presence", "presence_since", "presence_run",
-    "field_set", "sku", "item", "unmapped",
+    "pk", "generation", "supplier_id", "status", "presence", "field_set", "sku", "item", "unmapped",
 )  # fmt: skip
-_UPDATED = (
-    "supplier_id", *_STORED,
-    "sku", "item", "unmapped", "status", "presence", "previous_presence", "presence_since",
-    "presence_run", "last_run", "row_hash", "field_set",
-)  # fmt: skip
+_UPDATED = (*_STORED, "sku", "item", "unmapped", "status", "last_run", "row_hash", "field_set")
+# Updated only where they differ, which is rare: an update touches each index that has a column of
+# it, and these are in many.
+_PRESENCE = ("presence", "previous_presence", "presence_since", "presence_run")
 _EMPTY_SLOTS = {slot: "" if slot.startswith("custom_text") else None for slot in CUSTOM_SLOTS}
 _INSERTED_DEFAULTS: dict[str, Any] = {
     "batched_quantity": "0",
@@ -136,7 +133,7 @@ _INSERTED_DEFAULTS: dict[str, Any] = {
 }
 _INSERTED = (
     "po_number", "line_number", "generation", "first_seen_at", "first_run", "receipts_known",
-    *_UPDATED, *_INSERTED_DEFAULTS,
+    *_UPDATED, "supplier_id", *_PRESENCE, *_INSERTED_DEFAULTS,
 )  # fmt: skip
 # Where a field is not mapped: what its column holds.
 _UNMAPPED: dict[str, Canonical] = {
@@ -150,6 +147,8 @@ class _Writes:
 
     inserted: list[tuple[Any, ...]] = field(default_factory=list)
     updated: list[tuple[Any, ...]] = field(default_factory=list)
+    presences: list[tuple[Any, ...]] = field(default_factory=list)
+    suppliers: list[tuple[int, int]] = field(default_factory=list)
     retired: list[tuple[str, int]] = field(default_factory=list)
     changes: list[audit.Change] = field(default_factory=list)
     moves: list[tuple[Any, ...]] = field(default_factory=list)
@@ -210,7 +209,7 @@ class _Diff:
         for some in chunks(self.context.extract.missing, _LINES_AT_ONCE):
             update_rows(
                 POLine,
-                ("presence", "previous_presence", "presence_since", "presence_run", "last_run"),
+                (*_PRESENCE, "last_run"),
                 [(absent, was, run.run_date, run.pk, run.pk, pk) for was, pk in some],
             )
 
@@ -294,13 +293,14 @@ class _Diff:
             *self._erp_values(values, _UNMAPPED),
             *self._derived(values, _UNMAPPED),
             status.value,
+            run.pk,
+            snapshot.row_hash,
+            self.context.rows.field_set_digest,
+            self.suppliers[values["supplier_code"]],
             snapshot.presence,
             "",
             run.run_date,
             run.pk,
-            run.pk,
-            snapshot.row_hash,
-            self.context.rows.field_set_digest,
             *_INSERTED_DEFAULTS.values(),
         )
 
@@ -335,7 +335,6 @@ class _Diff:
         derived = Derived(*self._derived(values, stored))
         if derived != was_derived:
             writes.events.append(applied_event(line["pk"], supplier_then, was_derived, derived))
-        moved_presence = snapshot.presence != line["presence"]
         writes.updated.append(
             (
                 *self._erp_values(values, stored),
@@ -343,16 +342,18 @@ class _Diff:
                 derived.item,
                 derived.unmapped,
                 move.status.value if move else line["status"],
-                snapshot.presence,
-                line["presence"] if moved_presence else line["previous_presence"],
-                run.run_date if moved_presence else line["presence_since"],
-                run.pk if moved_presence else line["presence_run"],
                 run.pk,
                 snapshot.row_hash,
                 self.context.rows.field_set_digest,
                 line["pk"],
             )
         )
+        if snapshot.presence != line["presence"]:
+            writes.presences.append(
+                (snapshot.presence, line["presence"], run.run_date, run.pk, line["pk"])
+            )
+        if (supplier_now := self.suppliers[values["supplier_code"]]) != supplier_then:
+            writes.suppliers.append((supplier_now, line["pk"]))
 
     def _move(
         self, line: dict[str, Any], stored: Mapping[str, Canonical], values: Mapping[str, Any]
@@ -417,8 +418,7 @@ class _Diff:
     def _erp_values(
         self, values: Mapping[str, Any], otherwise: Mapping[str, Canonical]
     ) -> Iterator[Any]:
-        """The values of the ERP-owned columns; `otherwise` where a field is not mapped."""
-        yield self.suppliers[values["supplier_code"]]
+        """The values of the columns in _STORED; `otherwise` where a field is not mapped."""
         for name in _STORED:
             value = values[name] if name in values else otherwise[name]
             if value is not None and KINDS[name] == "moment":
@@ -442,7 +442,7 @@ class _Diff:
         # Retired first: a key has one current line at any moment.
         update_rows(
             POLine,
-            ("presence", "previous_presence", "presence_since", "presence_run", "last_run"),
+            (*_PRESENCE, "last_run"),
             [
                 (Presence.RETIRED.value, was, run.run_date, run.pk, run.pk, pk)
                 for was, pk in writes.retired
@@ -450,6 +450,8 @@ class _Diff:
         )
         insert_rows(POLine, _INSERTED, writes.inserted)
         update_rows(POLine, _UPDATED, writes.updated)
+        update_rows(POLine, _PRESENCE, writes.presences)
+        update_rows(POLine, ("supplier_id",), writes.suppliers)
         self.changes += audit.record_changes(
             writes.changes, run_id=run.pk, effective_at=run.effective_at
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import blake2b
@@ -99,12 +99,15 @@ class RowReader:
         names = [cell.field for cell in self._cells]
         # The JSON object is put together from the remembered texts of its values.
         self._template = ",".join(f'"{name}":%s' for name in names)
-        # What the guard and the counters need of every row beside its JSON text.
-        self._supplier, self._item, self._status = (
+        # The key, and what the guard and the counters need of every row beside its JSON text.
+        needed = [
             self._cells[names.index(name)]
             for name in ("supplier_code", "erp_item_code", "erp_status")
-        )
-        # The common row has plain columns only: one look-up per cell, all in one call of C.
+        ]
+        named = (self._po, self._line, *needed)
+        # One look-up per cell, all in one call of C; for the JSON text where all columns are plain.
+        self._pick_named = itemgetter(*(cell.position for cell in named))
+        self._named_values = [cell.values for cell in named]
         self._pick = itemgetter(*(cell.position for cell in self._cells))
         self._texts = [cell.texts for cell in self._cells]
         self._plain = all(cell.minus is None for cell in self._cells)
@@ -115,15 +118,12 @@ class RowReader:
         """The canonical row. A custom value that cannot be read is left out and named instead."""
         try:
             # Any, because a key is read as a text or not at all.
-            po_number: Any = self._po.values[raw[self._po.position]]
-            line_number: Any = self._line.values[raw[self._line.position]]
+            named: Iterator[Any] = map(getitem, self._named_values, self._pick_named(raw))
+            po_number, line_number, supplier, item, status = named
             if self._plain:
                 found = tuple(map(getitem, self._texts, self._pick(raw)))
             else:
                 found = tuple([cell.text(raw) for cell in self._cells])
-            supplier: Any = self._supplier.values[raw[self._supplier.position]]
-            item: Any = self._item.values[raw[self._item.position]]
-            status: Any = self._status.values[raw[self._status.position]]
             name = self._supplier_name.value(raw) if self._supplier_name else None
         except (UnreadableError, TypeError):
             # A TypeError is a value that cannot be remembered (bytes), or a fault of ours.
