@@ -11,8 +11,7 @@ from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Coalesce
 
 from apps.core.fields import KeyField
-from apps.po.lifecycle import SourceQuality as SourceQuality
-from apps.po.lifecycle import Status
+from apps.po.lifecycle import SourceQuality, Status
 from apps.po.querysets import (
     POLineQuerySet,
     SavedViewQuerySet,

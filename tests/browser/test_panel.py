@@ -19,8 +19,8 @@ from django.utils import timezone
 from playwright.sync_api import Locator, Route, expect
 
 from apps.audit.models import EventType
-from apps.po.lifecycle import Status
-from apps.po.models import POLine, SourceQuality
+from apps.po.lifecycle import SourceQuality, Status
+from apps.po.models import POLine
 from po_tracking import urls
 from tests.browser.conftest import Screen, make_user
 from tests.factories import (

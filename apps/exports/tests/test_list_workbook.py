@@ -23,9 +23,8 @@ from apps.accounts.models import Role, User
 from apps.core.clock import business_today
 from apps.exports import list_workbook
 from apps.exports.list_workbook import TooManyLines, write_list
-from apps.po.lifecycle import Status
+from apps.po.lifecycle import SourceQuality, Status
 from apps.po.list_page import LineList, ListPage
-from apps.po.models import SourceQuality
 from tests.factories import CustomColumnFactory, POLineFactory, SupplierFactory, UserFactory
 from tests.test_pages import read_to_its_end, sign_in
 

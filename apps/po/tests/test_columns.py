@@ -25,7 +25,7 @@ from apps.po.columns import (
     default_columns,
 )
 from apps.po.filters import filter_names
-from apps.po.lifecycle import Status
+from apps.po.lifecycle import SourceQuality, Status
 from apps.po.list_page import LineList, ListPage
 from apps.po.models import (
     CUSTOM_SLOTS,
@@ -33,7 +33,6 @@ from apps.po.models import (
     CustomColumn,
     POLine,
     Presence,
-    SourceQuality,
     Supplier,
 )
 from apps.po.paging import part

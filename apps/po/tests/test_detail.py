@@ -15,7 +15,8 @@ from django.utils import timezone
 from apps.accounts.models import Role
 from apps.core.clock import business_today
 from apps.po.head import Head
-from apps.po.models import CUSTOM_SLOTS, POLine, Presence, SourceQuality
+from apps.po.lifecycle import SourceQuality
+from apps.po.models import CUSTOM_SLOTS, POLine, Presence
 from tests.factories import (
     AuditEventFactory,
     CustomColumnFactory,

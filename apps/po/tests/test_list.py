@@ -20,14 +20,13 @@ from apps.accounts.models import Role, User
 from apps.core.clock import business_today
 from apps.po import list_page, paging, presets
 from apps.po.columns import all_columns, default_columns
-from apps.po.lifecycle import Status
+from apps.po.lifecycle import SourceQuality, Status
 from apps.po.list_page import ListPage
 from apps.po.models import (
     ColumnChoice,
     POLine,
     Presence,
     SavedView,
-    SourceQuality,
     Supplier,
     Thresholds,
 )

@@ -11,8 +11,8 @@ from pytest_django import Settings
 
 from apps.accounts.models import Role
 from apps.audit.models import AuditEvent
-from apps.po.lifecycle import Status
-from apps.po.models import POLine, Presence, SourceQuality, StatusChange, Supplier
+from apps.po.lifecycle import SourceQuality, Status
+from apps.po.models import POLine, Presence, StatusChange, Supplier
 from tests.factories import (
     AuditEventFactory,
     POLineFactory,
